@@ -1,0 +1,46 @@
+"""How much one code action may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from callgate.errors import UsageError
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one code action. Reaching one ends the action as `limited`, with the limit's name.
+
+    Raises `UsageError` for a bound that is not a positive number.
+    """
+
+    seconds: float = 60
+    """Wall clock of the whole action, time inside tools included, waiting for a human excluded."""
+    cpu_seconds: float = 30
+    """Processor time of one guest."""
+    memory_mb: int = 1024
+    """Address space of one guest, in MiB."""
+    disk_mb: int = 64
+    """Private files of one guest, in MiB."""
+    output_kb: int = 64
+    """What a program may print, in KiB of text; what comes after is counted and dropped."""
+    shown_chars: int = 8_000
+    """Characters of output, and of the value, that the outcome's text shows."""
+    calls: int = 256
+    """Inner calls, refused ones included. The first call beyond it is refused; a program that goes on is ended."""
+    parallel_calls: int = 32
+    """Inner calls running at the same time; further ones wait."""
+    frame_mb: int = 16
+    """One message between guest and host, in MiB: the arguments of a call, a result, the program's value."""
+    threads: int = 64
+    """Threads alive in one guest."""
+    pending_approvals: int = 20
+    """Calls of one action that wait for a human at the same time; further ones are refused."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            bound = getattr(self, field.name)
+            if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < float("inf"):
+                raise UsageError(f"Limits({field.name}={bound!r}): give a positive number")

@@ -1,0 +1,228 @@
+"""What every sandbox offers, and the frames a guest and a host exchange.
+
+A frame is four bytes of big-endian length and that many bytes of ASCII JSON, one object with one leading key:
+
+    guest -> host   {"call": n, "tool": name, "args": {...}}       ask for a tool; n counts from 1
+                    {"drop": n}                                     the program no longer waits for call n
+                    {"out": text}                                   printed text
+                    {"rest": t}                                     no strand can run; t is the earliest timer or null
+                    {"end": {"value": JSON, "error": null | {...}}} the program is over
+    host -> guest   {"run": {...}}                                  first and once: program, tools, seed, wall, limits
+                    {"answer": n, "at": t, "value": JSON}           or "error": {"type", "text", ...} in place of "value"
+                    {"clock": t, "wall": w}                         the program's clock is now t; w = wall time minus t
+
+Times are seconds of the program's own clock, which starts at 0. A guest is at rest between its `rest` and the one
+event, `answer` or `clock`, that the host hands it. The channel carries no authority: a host believes no frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from callgate.codec import JSON, NotJSON, decode, encode
+from callgate.limits import Limits
+
+__all__ = [
+    "BadFrame",
+    "CallFrame",
+    "DropFrame",
+    "EndFrame",
+    "Frame",
+    "Frames",
+    "Guest",
+    "OutFrame",
+    "RestFrame",
+    "Sandbox",
+    "frame",
+]
+
+HEADER = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFrame:
+    """The program asks for a tool."""
+
+    n: int
+    tool: str
+    args: dict[str, JSON]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropFrame:
+    """The program gave up on call n."""
+
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutFrame:
+    """The program printed."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestFrame:
+    """No strand of the program can run."""
+
+    until: float | None
+    """The program time of its earliest timer, in seconds, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndFrame:
+    """The program is over."""
+
+    value: JSON
+    error: dict[str, JSON] | None
+    """None, or {"type", "text", "line", "trace": [[line, function], ...]} with missing parts None."""
+
+
+Frame = CallFrame | DropFrame | OutFrame | RestFrame | EndFrame
+
+
+class BadFrame(ValueError):
+    """A guest sent something that is no frame. Carries the limit it broke, if it broke one."""
+
+    def __init__(self, message: str, *, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class Frames:
+    """Cuts a guest's bytes into frames, believing none of them."""
+
+    def __init__(self, frame_mb: int) -> None:
+        self._most = frame_mb << 20
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that data completes.
+
+        Raises:
+            BadFrame: for a frame above the bound, before its body is read, or of another form than the module says.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= HEADER:
+                size = int.from_bytes(buffer[start : start + HEADER], "big")
+                if size > self._most:
+                    raise BadFrame(f"a frame of {size:,} bytes, the limit is {self._most:,}", limit="frame_mb")
+                stop = start + HEADER + size
+                if len(buffer) < stop:
+                    break
+                body = bytes(buffer[start + HEADER : stop])
+                start = stop
+                yield _parse(body)
+        finally:
+            del buffer[:start]
+
+
+def _parse(body: bytes) -> Frame:
+    try:
+        fields = decode(body)
+    except NotJSON as error:
+        raise BadFrame(str(error)) from None
+    match fields:
+        case {"call": int(n), "tool": str(tool), "args": dict(args)} if len(fields) == 3:
+            return CallFrame(n=n, tool=tool, args=args)
+        case {"rest": None}:
+            return RestFrame(until=None)
+        case {"rest": int() | float() as until}:
+            return RestFrame(until=float(until))
+        case {"out": str(text)}:
+            return OutFrame(text=text)
+        case {"drop": int(n)}:
+            return DropFrame(n=n)
+        case {"end": {"value": value, "error": (None | dict()) as error}}:
+            return EndFrame(value=value, error=error)
+    raise BadFrame("a frame of unknown form")
+
+
+def frame(fields: dict[str, JSON], *, raw: dict[str, str] | None = None) -> bytes:
+    """Return one frame of fields; raw adds keys whose values are canonical JSON text already."""
+    body = encode(fields)
+    if raw:
+        body = body[:-1] + "".join(f',"{key}":{text}' for key, text in raw.items()) + "}"
+    data = body.encode("ascii")
+    return len(data).to_bytes(HEADER, "big") + data
+
+
+class Guest(Protocol):
+    """One fresh process that runs one program. Used by one driver, from one thread or one event loop at a time.
+
+    `wake` and `kill` may come from any thread.
+    """
+
+    def send(self, data: bytes, timeout: float | None) -> None:
+        """Send whole frames. Returns silently when the guest is gone; `receive` will say so.
+
+        Raises:
+            TimeoutError: if the guest does not take them within timeout seconds.
+        """
+        ...
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        """Return the next bytes; b"" when the guest is gone; None after timeout seconds or a `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Make the running or the next `receive` return None at once."""
+        ...
+
+    async def asend(self, data: bytes, timeout: float | None) -> None:
+        """The awaitable twin of `send`."""
+        ...
+
+    async def areceive(self) -> bytes:
+        """Return the next bytes; b"" when the guest is gone. Cancelling it loses nothing."""
+        ...
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time used so far; 0.0 where it cannot be known."""
+        ...
+
+    def kill(self) -> None:
+        """End the guest and everything it started. Does nothing the second time."""
+        ...
+
+    def lost(self) -> bool:
+        """Say whether the sandbox itself went away, rather than this one guest."""
+        ...
+
+
+@runtime_checkable
+class Sandbox(Protocol):
+    """Where programs run. Many threads and event loops may share one."""
+
+    @property
+    def name(self) -> str:
+        """What the journal's header calls it: "local", "e2b", "fake"."""
+        ...
+
+    @property
+    def level(self) -> str:
+        """The isolation that is proven, for the journal's header."""
+        ...
+
+    def start(self, limits: Limits) -> Guest:
+        """Return a fresh guest.
+
+        Raises:
+            SandboxUnavailable: if this host cannot isolate it.
+            SandboxLost: if the sandbox went away.
+        """
+        ...
+
+    async def astart(self, limits: Limits) -> Guest:
+        """The awaitable twin of `start`."""
+        ...
+
+    def close(self) -> None:
+        """End every guest and give everything back. Does nothing the second time."""
+        ...

@@ -1,0 +1,216 @@
+"""Tools in neutral form, and the frozen set of them that one code action may use."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import keyword
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints, overload
+
+import pydantic
+
+from callgate.codec import JSON, digest, encode
+from callgate.errors import ToolFailed, UsageError
+
+__all__ = ["Call", "Catalogue", "Effect", "Tool", "tool"]
+
+Effect: TypeAlias = Literal["read", "idempotent", "write"]
+"""What calling a tool twice does: nothing (`read`), the same as once (`idempotent`), or something again (`write`)."""
+
+Caller: TypeAlias = Literal["direct", "code"]
+
+GUEST_NAMES = frozenset(
+    ["call_tool", "call_tools", "acall_tool", "load_value", "search_tools", "describe_tool"]
+    + ["Refused", "UnknownTool", "NotAllowed", "InvalidArguments", "ApprovalRejected", "LimitExceeded", "ToolFailed"]
+)
+"""Names every program finds besides its tools."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One inner call as its tool receives it."""
+
+    id: str
+    """`"<outer tool_call_id>/<n>"`."""
+    tool: str
+    arguments: dict[str, JSON]
+    """The canonical arguments, the tool's to keep: nobody else holds this dict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One callable of the user's agent.
+
+    Raises `UsageError` for an empty name, an input schema that is no object schema, an unknown effect or caller.
+    """
+
+    name: str
+    description: str = ""
+    input_schema: Mapping[str, JSON] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    """JSON Schema of the arguments a model may pass; host-injected arguments are not in it."""
+    output_schema: Mapping[str, JSON] | None = None
+    """JSON Schema of the result, or None where nobody declared it."""
+    effect: Effect = "write"
+    callers: frozenset[Caller] = frozenset(("direct", "code"))
+    """Who may call it: the model by a plain tool call, a program, or both."""
+    invoke: Callable[[Call], Any] | None = None
+    """Runs one call and returns its value; it may return an awaitable. None where only `ainvoke` or an adapter can."""
+    ainvoke: Callable[[Call], Any] | None = None
+    """The awaitable twin; where it is None, `invoke` runs in a thread."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise UsageError(f"a tool needs a name, got {self.name!r}")
+        if self.input_schema.get("type", "object") != "object":
+            raise UsageError(f"tool {self.name!r}: the input schema must describe an object")
+        if self.effect not in get_args(Effect):
+            raise UsageError(f"tool {self.name!r}: effect is one of {get_args(Effect)}, got {self.effect!r}")
+        if not self.callers <= set(get_args(Caller)):
+            raise UsageError(f"tool {self.name!r}: callers are of {get_args(Caller)}, got {sorted(self.callers)}")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The argument names, in the order of the schema."""
+        return tuple(self.input_schema.get("properties", {}))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The argument names that a call may not leave out."""
+        return tuple(self.input_schema.get("required", ()))
+
+    @property
+    def open(self) -> bool:
+        """Whether the schema lets a call pass names that it does not list."""
+        extra = self.input_schema.get("additionalProperties", "properties" not in self.input_schema)
+        return bool(extra) or "patternProperties" in self.input_schema
+
+
+class Catalogue:
+    """The frozen tools of one code action, in the order given.
+
+    Args:
+        tools: `Tool`s, or plain functions, which `tool` turns into tools. An empty catalogue means no tools.
+
+    Raises:
+        UsageError: if two tools share a name.
+    """
+
+    def __init__(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
+        named: dict[str, Tool] = {}
+        for given in tools:
+            one = given if isinstance(given, Tool) else tool(given)
+            if one.name in named:
+                raise UsageError(f"two tools are called {one.name!r}; rename one")
+            named[one.name] = one
+        self.tools: Mapping[str, Tool] = MappingProxyType(named)
+        """Tool name to tool."""
+        self.functions: Mapping[str, Tool] = MappingProxyType(_function_names(named.values()))
+        """Name of the function a program may call, to tool. Tools that code may not call have none."""
+        self.digest = digest(encode([_shape(one) for one in named.values()]))
+        """SHA-256 over names, schemas, effects and callers."""
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self.tools.values())
+
+    def __len__(self) -> int:
+        return len(self.tools)
+
+
+def _shape(one: Tool) -> JSON:
+    return [one.name, one.description, dict(one.input_schema), one.effect, sorted(one.callers)]
+
+
+def _function_names(tools: Iterable[Tool]) -> dict[str, Tool]:
+    """Give each tool a function name: an identifier, unique, shadowing nothing a program relies on."""
+    taken = set(dir(builtins)) | set(keyword.kwlist) | GUEST_NAMES
+    ready = [one for one in tools if "code" in one.callers]
+    functions: dict[str, Tool] = {}
+    for one in sorted(ready, key=lambda one: not one.name.isidentifier()):  # exact names first
+        base = re.sub(r"\W", "_", one.name, flags=re.ASCII).strip("_") or "tool"
+        base = f"tool_{base}" if base[0].isdigit() or base in taken else base
+        name, count = base, 1
+        while name in functions or name in taken:
+            count += 1
+            name = f"{base}_{count}"
+        functions[name] = one
+    return {name: one for one in ready for name, owner in functions.items() if owner is one}
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *, name: str | None = None, effect: Effect = "write", callers: Iterable[Caller] = ("direct", "code")
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    effect: Effect = "write",
+    callers: Iterable[Caller] = ("direct", "code"),
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a `Tool` of a plain or async function, as `@tool` or `@tool(effect="read")`.
+
+    The schema comes from the annotations, by pydantic; arguments are validated and coerced by it at each call. The
+    description is the docstring.
+
+    Raises:
+        UsageError: if the signature has positional-only parameters or an annotation pydantic cannot describe.
+    """
+    if function is None:
+        return lambda given: _of_function(given, name, effect, frozenset(callers))
+    return _of_function(function, name, effect, frozenset(callers))
+
+
+def _of_function(function: Callable[..., Any], name: str | None, effect: Effect, callers: frozenset[Caller]) -> Tool:
+    title = name or getattr(function, "__name__", "")
+    try:
+        adapter = pydantic.TypeAdapter(function)
+        schema = adapter.json_schema()
+    except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
+        raise UsageError(f"tool {title!r}: {error}") from error
+    if schema.get("type") != "object":
+        raise UsageError(f"tool {title!r}: parameters must be passable by name; drop the `/`")
+
+    def invoke(call: Call) -> Any:
+        try:
+            return adapter.validate_python(call.arguments)
+        except pydantic.ValidationError as error:
+            raise ToolFailed(_complaint(error)) from error
+
+    async def ainvoke(call: Call) -> Any:
+        return await invoke(call)
+
+    is_async = inspect.iscoroutinefunction(function)
+    return Tool(
+        name=title,
+        description=inspect.getdoc(function) or "",
+        input_schema=schema,
+        output_schema=_returned(function),
+        effect=effect,
+        callers=callers,
+        invoke=None if is_async else invoke,
+        ainvoke=ainvoke if is_async else None,
+    )
+
+
+def _complaint(error: pydantic.ValidationError) -> str:
+    """Return a validation error without pydantic's links."""
+    parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+    return "invalid arguments: " + "; ".join(parts)
+
+
+def _returned(function: Callable[..., Any]) -> Mapping[str, JSON] | None:
+    """Return the JSON Schema of a function's return annotation, None where there is none to use."""
+    try:
+        annotation = get_type_hints(function, include_extras=True).get("return", Any)
+        if annotation is Any:
+            return None
+        return pydantic.TypeAdapter(annotation).json_schema(mode="serialization")
+    except (pydantic.errors.PydanticUserError, TypeError, NameError):
+        return None
