@@ -1,1 +1,58 @@
 """Code-as-action: the model writes Python that calls your tools, and every call passes the gate."""
+
+from callgate.errors import (
+    ApprovalRejected,
+    CallgateError,
+    InvalidArguments,
+    JournalError,
+    LimitExceeded,
+    NotAllowed,
+    ProgramError,
+    Refused,
+    ReplayDivergence,
+    SandboxError,
+    SandboxLost,
+    SandboxUnavailable,
+    ToolFailed,
+    UnknownTool,
+    UsageError,
+)
+from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
+from callgate.limits import Limits
+from callgate.outcome import CallRecord, Cut, Fault, Outcome
+from callgate.runner import CodeRunner
+from callgate.steps import Waiting
+from callgate.tools import Call, Catalogue, Tool, tool
+
+__all__ = [
+    "ApprovalRejected",
+    "Call",
+    "CallRecord",
+    "CallgateError",
+    "Catalogue",
+    "CodeRunner",
+    "Cut",
+    "Fault",
+    "InvalidArguments",
+    "Journal",
+    "JournalError",
+    "JournalStore",
+    "LimitExceeded",
+    "Limits",
+    "MemoryJournal",
+    "NotAllowed",
+    "Outcome",
+    "ProgramError",
+    "Refused",
+    "ReplayDivergence",
+    "SandboxError",
+    "SandboxLost",
+    "SandboxUnavailable",
+    "SqliteJournal",
+    "Tool",
+    "ToolFailed",
+    "UnknownTool",
+    "UsageError",
+    "Waiting",
+    "tool",
+]

@@ -18,8 +18,10 @@ import json
 import math
 import pathlib
 import uuid
-from collections.abc import Mapping, Set
-from typing import Any, TypeAlias
+from collections import deque
+from collections.abc import Mapping, MappingView
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeAlias, cast
 
 __all__ = ["DEPTH", "JSON", "NotJSON", "decode", "digest", "encode", "encode_any"]
 
@@ -51,13 +53,13 @@ def encode(value: JSON) -> str:
 def encode_any(value: object) -> str:
     """Return canonical text for whatever a tool returned or a program ended with.
 
-    pydantic models, dataclasses, tuples, sets (sorted by their text), dates, UUIDs, decimals, enums,
+    pydantic models, dataclasses, tuples, sets (sorted by their text), views of dicts, dates, UUIDs, decimals, enums,
     bytes (base64), numpy and pandas values become JSON values; NaN and Infinity become null, as in pandas and
     pydantic; keys that are no strings and anything unknown become their text.
 
     Raises:
-        NotJSON: if the value nests deeper than `DEPTH`, contains itself, or holds a lone surrogate or an integer of
-            more than 4,300 digits.
+        NotJSON: if the value nests deeper than `DEPTH`, contains itself, holds a lone surrogate or an integer of
+            more than 4,300 digits, would lose data because two keys have the same text, or fails to convert itself.
     """
     return _dump(value, refuse=False)
 
@@ -87,14 +89,7 @@ def _refuse_constant(name: str) -> float:
 
 def _dump(value: object, *, refuse: bool) -> str:
     plain = _plain(value, refuse, 1)
-    try:
-        text = _encoder.encode(plain)
-    except ValueError as error:
-        if "Out of range float" not in str(error):
-            raise NotJSON(str(error)) from None
-        if refuse:
-            raise NotJSON("NaN and Infinity are not JSON; pass None or a string") from None
-        text = _encoder.encode(_finite(plain))
+    text = _text(plain, refuse)
     if "\\ud" in text:
         try:
             json.dumps(plain, ensure_ascii=False).encode()
@@ -103,9 +98,20 @@ def _dump(value: object, *, refuse: bool) -> str:
     return text
 
 
+def _text(plain: JSON, refuse: bool) -> str:
+    try:
+        return _encoder.encode(plain)
+    except ValueError as error:
+        if "Out of range float" not in str(error):
+            raise NotJSON(str(error)) from None
+    if refuse:
+        raise NotJSON("NaN and Infinity are not JSON; pass None or a string")
+    return _text(_finite(plain), refuse=True)
+
+
 def _plain(value: Any, refuse: bool, depth: int) -> JSON:
     """Return value built of plain JSON types only; the same object where it already is."""
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind in _SCALARS:
         return value
     if depth > DEPTH:
@@ -120,71 +126,104 @@ def _plain(value: Any, refuse: bool, depth: int) -> JSON:
         if set(map(type, value)) <= _SCALARS:
             return value
         return [_plain(item, refuse, depth + 1) for item in value]
-    return _plain(_simpler(value, refuse), refuse, depth + 1)
+    if issubclass(kind, AbstractSet) and not issubclass(kind, MappingView):
+        return sorted((_plain(item, refuse, depth + 1) for item in value), key=lambda item: _text(item, refuse))
+    try:
+        simpler = _simpler(value, refuse)
+    except (NotJSON, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a foreign type's own conversion raises
+        raise NotJSON(f"{kind.__name__} does not turn into JSON: {type(error).__name__}") from None
+    return _plain(simpler, refuse, depth + 1)
 
 
 def _text_keys(value: dict[Any, Any], refuse: bool) -> dict[str, Any]:
     odd = next((key for key in value if not isinstance(key, str)), None)
     if refuse and odd is not None:
-        raise NotJSON(f"the key {odd!r} is no string; JSON has string keys only")
-    renamed = {str(key.value if isinstance(key, enum.Enum) else key): item for key, item in value.items()}
+        raise NotJSON(f"the key {_brief(odd)} is no string; JSON has string keys only")
+    renamed = {_key_text(key): item for key, item in value.items()}
     if len(renamed) < len(value):
         raise NotJSON("two keys have the same text")
     return renamed
 
 
+def _key_text(key: Any) -> str:
+    plain = key.value if isinstance(key, enum.Enum) else key
+    return str.__str__(plain) if isinstance(plain, str) else str(plain)
+
+
+def _brief(key: Any) -> str:
+    shown = repr(key)
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
+
+
 def _simpler(value: Any, refuse: bool) -> Any:
     """Return the next simpler form of a value that is no plain JSON type."""
-    if isinstance(value, enum.Enum):
+    typed: object = value
+    if isinstance(typed, enum.Enum):
         return value.value
-    for plain in (str, int, float):
-        if isinstance(value, plain):
-            return plain.__str__(value) if plain is str else plain(value)
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat() if value == value else None  # pandas' NaT is the datetime unequal to itself
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if isinstance(value, uuid.UUID | decimal.Decimal | pathlib.PurePath):
-        return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(typed, str):
+        return str.__str__(typed)
+    if isinstance(typed, int | float):
+        return int(typed) if isinstance(typed, int) else float(typed)
+    if isinstance(typed, datetime.datetime | datetime.date | datetime.time):
+        return typed.isoformat() if value == value else None  # pandas' NaT is the datetime unequal to itself
+    if isinstance(typed, datetime.timedelta):
+        return typed.total_seconds()
+    if isinstance(typed, uuid.UUID | decimal.Decimal | pathlib.PurePath):
+        return str(typed)
+    if isinstance(typed, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Mapping):
+    if isinstance(typed, Mapping):
         return dict(value)
-    if isinstance(value, Set):
-        return sorted((_plain(item, refuse, 1) for item in value), key=_encoder.encode)
-    if isinstance(value, range | tuple | list):
+    if isinstance(typed, range | tuple | list | deque | MappingView):
         return list(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if callable(getattr(type(value), "model_dump", None)):
+    if dataclasses.is_dataclass(typed) and not isinstance(typed, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(typed)}
+    if callable(getattr(cast("type[Any]", type(value)), "model_dump", None)):
         return value.model_dump(mode="json")
     return _of_library(value, refuse)
 
 
 def _of_library(value: Any, refuse: bool) -> Any:
-    """numpy and pandas by their methods, so that neither is imported here."""
-    library = type(value).__module__.partition(".")[0]
-    if library == "pandas":
-        name = type(value).__name__
-        if name == "NAType":
-            return None
-        if name == "DataFrame":
-            framed = value if type(value.index).__name__ == "RangeIndex" else value.reset_index()
-            return framed.to_dict("records")
-        if name == "Series" and type(value.index).__name__ != "RangeIndex":
-            return {str(key): item for key, item in value.items()}
+    """Do the same for numpy and pandas by their methods, so that neither is imported here."""
+    library, name = type(value).__module__.partition(".")[0], type(value).__name__
+    if library == "pandas" and name in ("NAType", "DataFrame", "Series"):
+        return _of_pandas(value, name)
+    if library == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):
+        # as nanoseconds they would become bare integers
+        return value.astype(f"{value.dtype.kind}8[us]").tolist()
     if library in ("numpy", "pandas") and callable(getattr(value, "tolist", None)):
-        return value.tolist()
+        simpler = value.tolist()
+        return simpler if type(simpler) is not type(value) else float(value)  # longdouble has no simpler form
     if refuse:
-        raise NotJSON(f"{type(value).__name__} is not JSON; pass a string, number, bool, None, list or dict")
+        raise NotJSON(f"{name} is not JSON; pass a string, number, bool, None, list or dict")
     return str(value)
 
 
+def _of_pandas(value: Any, name: str) -> Any:
+    if name == "NAType":
+        return None
+    numbered = type(value.index).__name__ == "RangeIndex"
+    if name == "DataFrame":
+        framed = value if numbered else value.reset_index()
+        if not framed.columns.is_unique:
+            raise NotJSON("two columns have the same name; rename one")
+        return framed.to_dict("records")
+    if numbered:
+        return value.tolist()
+    labelled: dict[str, Any] = {str(key): item for key, item in value.items()}
+    if len(labelled) < len(value):
+        raise NotJSON("two labels of the index have the same text; use reset_index() first")
+    return labelled
+
+
 def _finite(value: JSON) -> JSON:
-    if isinstance(value, float):
+    kind = cast("type[Any]", type(value))
+    if kind is float:
         return value if math.isfinite(value) else None
-    if isinstance(value, dict):
+    if kind is dict:
         return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is list or kind is tuple:
         return [_finite(item) for item in value]
     return value

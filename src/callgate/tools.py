@@ -23,10 +23,21 @@ Effect: TypeAlias = Literal["read", "idempotent", "write"]
 
 Caller: TypeAlias = Literal["direct", "code"]
 
-GUEST_NAMES = frozenset(
-    ["call_tool", "call_tools", "acall_tool", "load_value", "search_tools", "describe_tool"]
-    + ["Refused", "UnknownTool", "NotAllowed", "InvalidArguments", "ApprovalRejected", "LimitExceeded", "ToolFailed"]
-)
+RESERVED_NAMES = frozenset(("load_value", "search_tools", "describe_tool"))
+"""Tools that are callgate's own; no tool of a catalogue may have their names."""
+
+GUEST_NAMES = RESERVED_NAMES | {
+    "call_tool",
+    "call_tools",
+    "acall_tool",
+    "Refused",
+    "UnknownTool",
+    "NotAllowed",
+    "InvalidArguments",
+    "ApprovalRejected",
+    "LimitExceeded",
+    "ToolFailed",
+}
 """Names every program finds besides its tools."""
 
 
@@ -75,18 +86,32 @@ class Tool:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The argument names, in the order of the schema."""
-        return tuple(self.input_schema.get("properties", {}))
+        return tuple(self.input_schema.get("properties") or ())
 
     @property
     def required(self) -> tuple[str, ...]:
         """The argument names that a call may not leave out."""
-        return tuple(self.input_schema.get("required", ()))
+        return tuple(self.input_schema.get("required") or ())
 
     @property
     def open(self) -> bool:
         """Whether the schema lets a call pass names that it does not list."""
-        extra = self.input_schema.get("additionalProperties", "properties" not in self.input_schema)
-        return bool(extra) or "patternProperties" in self.input_schema
+        extra = self.input_schema.get("additionalProperties")
+        if extra is None:
+            extra = "properties" not in self.input_schema
+        return extra is not False or "patternProperties" in self.input_schema  # {} describes anything
+
+    def fault(self, names: Iterable[str]) -> str | None:
+        """Say what is wrong with a call's argument names, or None. Types are the tool's own business."""
+        given = list(names)
+        known = ", ".join(self.parameters) or "none"
+        unknown = [name for name in given if name not in self.parameters]
+        if unknown and not self.open:
+            return f"{self.name} has no argument {', '.join(map(repr, unknown))}; its arguments are: {known}"
+        missing = [name for name in self.required if name not in given]
+        if missing:
+            return f"{self.name} misses {', '.join(map(repr, missing))}; its arguments are: {known}"
+        return None
 
 
 class Catalogue:
@@ -96,7 +121,7 @@ class Catalogue:
         tools: `Tool`s, or plain functions, which `tool` turns into tools. An empty catalogue means no tools.
 
     Raises:
-        UsageError: if two tools share a name.
+        UsageError: if two tools share a name, or one has a name of `RESERVED_NAMES`.
     """
 
     def __init__(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
@@ -105,6 +130,8 @@ class Catalogue:
             one = given if isinstance(given, Tool) else tool(given)
             if one.name in named:
                 raise UsageError(f"two tools are called {one.name!r}; rename one")
+            if one.name in RESERVED_NAMES:
+                raise UsageError(f"{one.name!r} is a name of callgate's own in every program; rename the tool")
             named[one.name] = one
         self.tools: Mapping[str, Tool] = MappingProxyType(named)
         """Tool name to tool."""

@@ -6,7 +6,7 @@ A frame is four bytes of big-endian length and that many bytes of ASCII JSON, on
                     {"drop": n}                                     the program no longer waits for call n
                     {"out": text}                                   printed text
                     {"rest": t}                                     no strand can run; t is the earliest timer or null
-                    {"end": {"value": JSON, "error": null | {...}}} the program is over
+                    {"end": {"value", "error", "printed"}}          the program is over
     host -> guest   {"run": {...}}                                  first and once: program, tools, seed, wall, limits
                     {"answer": n, "at": t, "value": JSON}           or "error": {"type", "text", ...} in place of "value"
                     {"clock": t, "wall": w}                         the program's clock is now t; w = wall time minus t
@@ -79,6 +79,8 @@ class EndFrame:
     value: JSON
     error: dict[str, JSON] | None
     """None, or {"type", "text", "line", "trace": [[line, function], ...]} with missing parts None."""
+    printed: int
+    """Characters the program printed, also those that never left the guest."""
 
 
 Frame = CallFrame | DropFrame | OutFrame | RestFrame | EndFrame
@@ -139,8 +141,8 @@ def _parse(body: bytes) -> Frame:
             return OutFrame(text=text)
         case {"drop": int(n)}:
             return DropFrame(n=n)
-        case {"end": {"value": value, "error": (None | dict()) as error}}:
-            return EndFrame(value=value, error=error)
+        case {"end": {"value": value, "error": (None | dict()) as error, "printed": int(printed)}}:
+            return EndFrame(value=value, error=error, printed=printed)
     raise BadFrame("a frame of unknown form")
 
 

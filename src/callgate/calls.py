@@ -1,0 +1,60 @@
+"""One inner call while its action runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from callgate.codec import JSON
+from callgate.tools import Call
+
+__all__ = ["CallState", "Key", "Result", "refusal"]
+
+Key: TypeAlias = tuple[str, str, int]
+"""Identity of a call: tool, SHA-256 of its canonical arguments, occurrence in the action."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a call ended: the canonical text of its value, or an error."""
+
+    text: str = "null"
+    error: dict[str, JSON] | None = None
+    """None, or {"type", "text", "tool", "limit"} as the guest is told."""
+
+
+def refusal(kind: str, text: str, *, tool: str, limit: str | None = None) -> Result:
+    """Return the result of a call that ended with the error kind."""
+    return Result(error={"type": kind, "text": text, "tool": tool, "limit": limit})
+
+
+@dataclass(slots=True, kw_only=True)
+class CallState:
+    """One inner call of one pass over the program."""
+
+    n: int
+    id: str
+    tool: str
+    arguments: str
+    """Canonical text."""
+    key: Key
+    fault: str | None = None
+    """Why its arguments cannot be carried, if they cannot."""
+    asked: str | None = None
+    """None, or the digest of the tool that a human was shown, by an earlier pass."""
+    unknown: bool = False
+    """Whether an earlier pass started it and nobody knows how it ended."""
+    recorded: bool = False
+    """Whether the journal holds its arguments already."""
+    ran: str | None = None
+    """Canonical text of the arguments a human put in place of its own."""
+    result: Result | None = None
+    at: float = 0.0
+    """Program time of its result, in seconds."""
+    status: str = "held"
+    """held | waiting | started | done | failed | refused | withdrawn"""
+
+    def as_call(self) -> Call:
+        """Return what its tool, and whoever decides about it, is given."""
+        return Call(id=self.id, tool=self.tool, arguments=json.loads(self.ran or self.arguments))

@@ -1,0 +1,102 @@
+"""What a program can ask callgate itself: tools it was not shown, and values that were too large to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from callgate.codec import JSON, decode
+from callgate.errors import ToolFailed
+from callgate.journal import JournalStore
+from callgate.schema import stub
+from callgate.tools import Call, Catalogue, Tool
+
+__all__ = ["reserved_tools", "search"]
+
+FOUND = 10
+"""Tools that `search_tools` returns at most."""
+
+
+def search(catalogue: Catalogue, query: str) -> list[dict[str, JSON]]:
+    """Return the tools whose names and descriptions share most words with query, best first.
+
+    Each is {"name": the function to call, "stub": its signature and description in one line}.
+    """
+    wanted = _words(query)
+    scored: list[tuple[int, str]] = []
+    for name, one in catalogue.functions.items():
+        score = 2 * len(wanted & _words(one.name)) + len(wanted & _words(one.description))
+        if score:
+            scored.append((score, name))
+    scored.sort(key=lambda pair: -pair[0])
+    return [{"name": name, "stub": stub(name, catalogue.functions[name])} for _, name in scored[:FOUND]]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower()))
+
+
+def describe(catalogue: Catalogue, name: str) -> dict[str, JSON]:
+    """Return a tool's stub, its whole description and its schemas.
+
+    Raises:
+        ToolFailed: if no tool has that name or function name.
+    """
+    one = catalogue.functions.get(name) or catalogue.tools.get(name)
+    if one is None or "code" not in one.callers:
+        raise ToolFailed(f"there is no tool {name!r}; search_tools(query) finds tools")
+    function = next(key for key, tool in catalogue.functions.items() if tool is one)
+    return {
+        "name": function,
+        "stub": stub(function, one),
+        "description": one.description,
+        "input_schema": dict(one.input_schema),
+        "output_schema": dict(one.output_schema) if one.output_schema is not None else None,
+    }
+
+
+def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable[[str], str]) -> dict[str, Tool]:
+    """Return load_value, search_tools and describe_tool for one action, by name.
+
+    Args:
+        catalogue: the action's.
+        store: where values are kept.
+        kept_key: turns a handle into the key of the action's own thread.
+    """
+
+    def found(handle: str, lines: list[str]) -> JSON:
+        if not lines:
+            raise ToolFailed(f"no value is kept under {handle!r} in this thread")
+        return decode(lines[0])
+
+    async def aload(call: Call) -> JSON:
+        handle = str(call.arguments["handle"])
+        return found(handle, await store.aread(kept_key(handle)))
+
+    def load(call: Call) -> JSON:
+        handle = str(call.arguments["handle"])
+        return found(handle, store.read(kept_key(handle)))
+
+    return {
+        "load_value": _reserved("load_value", "handle", load, aload),
+        "search_tools": _reserved(
+            "search_tools", "query", lambda call: search(catalogue, str(call.arguments["query"]))
+        ),
+        "describe_tool": _reserved(
+            "describe_tool", "name", lambda call: describe(catalogue, str(call.arguments["name"]))
+        ),
+    }
+
+
+def _reserved(
+    name: str,
+    parameter: str,
+    invoke: Callable[[Call], JSON],
+    ainvoke: Callable[[Call], JSON] | None = None,
+) -> Tool:
+    async def at_once(call: Call) -> JSON:
+        return invoke(call)
+
+    schema = {"type": "object", "properties": {parameter: {"type": "string"}}, "required": [parameter]}
+    schema["additionalProperties"] = False
+    return Tool(name=name, input_schema=schema, effect="read", invoke=invoke, ainvoke=ainvoke or at_once)

@@ -1,0 +1,466 @@
+"""The gate: the only way from a program to a tool.
+
+A state machine without I/O. A driver feeds it what the guest sends, what tools return, what became durable and what
+time it is, and carries out the steps it answers with. Rules about one call stand in `policy`, what a journal says in
+`replay`; the rules about order, time and durability stand here. A test can exercise all of them without a sandbox, a
+framework or a clock.
+
+Times given to the gate are seconds since the pass began. The program's clock is that time without the pauses: it
+stands still from the first question to a human.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from callgate.calls import CallState, Key, Result, refusal
+from callgate.codec import JSON, NotJSON, digest, encode
+from callgate.decisions import OUTCOMES
+from callgate.errors import ReplayDivergence
+from callgate.journal import Journal
+from callgate.outbox import Outbox
+from callgate.policy import Policy, decided
+from callgate.replay import Record as Recorded
+from callgate.replay import Recording, Resumed
+from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame
+from callgate.steps import End, Pause, Send, Start, Step, Waiting
+
+__all__ = ["Gate", "status_of"]
+
+WINDOW = 0.25
+"""Seconds after the first question to a human during which new calls still start."""
+
+OVERRUN = 16
+"""Refused calls beyond `Limits.calls` after which a program that goes on is ended."""
+
+
+class Gate:
+    """Decides what happens to each call of one code action, in one pass over its program.
+
+    Args:
+        action: the prefix of inner ids.
+        policy: the rules about single calls.
+        journal: the action's lines so far, its header among them; all durable.
+        recording: what those lines say.
+        wall: seconds since the epoch when the pass began.
+    """
+
+    def __init__(self, *, action: str, policy: Policy, journal: Journal, recording: Recording, wall: float) -> None:
+        self._action, self._policy, self._limits = action, policy, policy.limits
+        self._recording, self._wall = recording, wall
+        self.calls: list[CallState] = []
+        """Every call of this pass, in the order asked for."""
+        self.warnings: list[str] = []
+        """Where a replay left what was recorded, reads only."""
+        self.output: list[str] = []
+        """What the program printed, up to `Limits.output_kb`."""
+        self._printed = 0
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._held: list[CallState] = []
+        self._running: dict[int, CallState] = {}
+        self._ready: deque[CallState] = deque()
+        self._asked: dict[Key, tuple[CallState, bool]] = {}
+        self._out = Outbox(journal)
+        self._now, self._skew, self._deadline = 0.0, 0.0, float(self._limits.seconds)
+        self._offset: float = journal.header["wall"]
+        self._frozen: float | None = None
+        self._window_end: float | None = None
+        self._live = recording.empty
+        self._resting = False
+        self._until: float | None = None
+        self._off_script: CallState | None = None
+        self._end: EndFrame | None = None
+        self._over = False
+
+    # ---- what the driver reports
+
+    def frame(self, frame: Frame, now: float) -> list[Step]:
+        """Take a frame of the guest.
+
+        Raises:
+            ReplayDivergence: if a recorded write was not asked for again.
+        """
+        self._now = max(self._now, now)
+        if self._over:
+            return []
+        if isinstance(frame, CallFrame):
+            self._on_call(frame)
+        elif isinstance(frame, RestFrame):
+            self._resting, self._until = True, frame.until
+        elif isinstance(frame, OutFrame):
+            self._on_output(frame.text)
+        elif isinstance(frame, DropFrame):
+            self._on_drop(frame.n)
+        else:
+            self._on_end(frame)
+        return self._settle()
+
+    def returned(self, n: int, result: Result, now: float) -> list[Step]:
+        """Take the result of a tool that was started; also after the action is over."""
+        self._now = max(self._now, now)
+        call = self._running.pop(n)
+        if len(result.text) > self._limits.frame_mb << 20:
+            most = self._limits.frame_mb
+            text = f"{call.tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
+            result = refusal("LimitExceeded", text, tool=call.tool, limit="frame_mb")
+        self._finish(call, result)
+        return self._settle()
+
+    def recorded(self, now: float) -> list[Step]:
+        """Hear that all lines handed out so far are durable."""
+        self._now = max(self._now, now)
+        self._out.recorded()
+        return self._settle()
+
+    def tick(self, now: float) -> list[Step]:
+        """Hear what time it is."""
+        self._now = max(self._now, now)
+        if self._now < self._deadline or self._over:
+            return self._settle()
+        if self._asked and not self._running:
+            self._pause()
+            return self._out.take()
+        return self.stop("seconds")
+
+    def stop(self, limit: str) -> list[Step]:
+        """End the action because a limit is used up."""
+        self._limited(limit)
+        return self._out.take()
+
+    def fail(self, kind: str, text: str, *, lost: bool = False) -> list[Step]:
+        """End the action for a fault outside the program; lost if what it did cannot be known."""
+        self._failed(kind, text, lost=lost)
+        return self._out.take()
+
+    def close(self) -> None:
+        """Let nothing start any more; tools that return are still journalled."""
+        self._over = True
+
+    @property
+    def wake_at(self) -> float:
+        """When to call `tick` at the latest, in seconds since the pass began."""
+        if self._resting and self._live and self._until is not None and self._frozen is None:
+            return min(self._deadline, self._until + self._skew)
+        return self._deadline
+
+    # ---- frames
+
+    def _on_call(self, frame: CallFrame) -> None:
+        fault = None
+        try:
+            arguments = encode(frame.args)
+        except NotJSON as error:
+            arguments, fault = "{}", str(error)
+        base = (frame.tool, digest(arguments))
+        key = (*base, self._seen[base])
+        self._seen[base] += 1
+        n, call_id = frame.n, f"{self._action}/{frame.n}"
+        call = CallState(n=n, id=call_id, tool=frame.tool, arguments=arguments, key=key, fault=fault)
+        self.calls.append(call)
+        if n != len(self.calls):
+            self._failed("ProtocolError", "the guest broke the protocol")
+        elif n > self._limits.calls + OVERRUN:
+            self._limited("calls")
+        elif (record := self._recording.records.get(key)) is not None:
+            record.met, record.n = True, n
+            call.recorded, call.asked, call.ran = True, record.asked, record.ran
+            call.unknown = record.unknown
+            if record.result is None:
+                self._held.append(call)
+        else:
+            self._held.append(call)
+
+    def _on_output(self, text: str) -> None:
+        room = (self._limits.output_kb << 10) - self._printed
+        self._printed += len(text)
+        if room > 0:
+            self.output.append(text[:room])
+
+    def _on_drop(self, n: int) -> None:
+        """The program gave up on a call: withdraw a question or a start, never what was started."""
+        call = self.calls[n - 1] if 0 < n <= len(self.calls) else None
+        if call is None or call.unknown:
+            return
+        if call in self._held or call.key in self._asked:
+            call.status = "withdrawn"
+            self._asked.pop(call.key, None)
+            self._held = [held for held in self._held if held is not call]
+        if not self._asked and self._frozen is not None:
+            self._skew, self._frozen, self._window_end = self._now - self._frozen, None, None
+
+    def _on_end(self, frame: EndFrame) -> None:
+        if not self._live:
+            if missing := self._recording.missing():
+                raise _divergence(missing)
+            self._go_live(event=False)
+        self._end = frame
+        self._printed = max(self._printed, frame.printed)
+        self._window_end = None  # what it asked for before it ended is carried out
+
+    # ---- progress
+
+    def _settle(self) -> list[Step]:
+        if not self._over:
+            if self._live and self._held:
+                self._start_held()
+            if self._end is not None:
+                self._finish_up(self._end)
+            elif self._resting and self._off_script is None:
+                if self._live:
+                    self._next_event()
+                else:
+                    self._replay_event()
+        return self._out.take()
+
+    def _next_event(self) -> None:
+        """Hand the guest at rest exactly one event, if there is one."""
+        until = self._until
+        if self._ready and not (until is not None and until <= self._ready[0].at):
+            call = self._ready.popleft()
+            self._answer(call.n, call.at, call.result or Result())
+        elif until is not None and until <= self._program_time():
+            self._send({"clock": until, "wall": self._offset})
+        elif not self._running and not self._out.waits:
+            if self._asked:
+                self._pause()
+            elif until is None:
+                self._failed("Deadlock", "every strand of the program waits for another one: a lock, a queue or a join")
+
+    def _finish_up(self, frame: EndFrame) -> None:
+        """The program has ended: wait for what it started, then end."""
+        if self._running or self._out.waits or self._held:
+            return
+        for call, unknown in list(self._asked.values()):
+            if not unknown:
+                call.status = "withdrawn"
+                del self._asked[call.key]
+        if self._asked:
+            self._pause()
+            return
+        error, limit = frame.error, None
+        try:
+            value = encode(frame.value)
+        except NotJSON as fault:
+            value, error = "null", {"type": "NotJSON", "text": f"the value is not JSON: {fault}", "line": None}
+        if error is not None:
+            limit = "memory_mb" if error.get("type") == "MemoryError" else error.get("limit")
+        status = "completed" if error is None else "limited" if isinstance(limit, str) else "failed"
+        self._conclude(End(status=status, value=value, error=error, limit=limit, printed=self._printed))
+
+    # ---- replay: recorded answers in recorded order, nothing executes
+
+    def _replay_event(self) -> None:
+        """Hand the guest at rest the next recorded event, or go live after the last."""
+        recording, until = self._recording, self._until
+        while True:
+            event = recording.next_event(until)
+            if event == "clock":
+                return self._send({"clock": until, "wall": self._offset})
+            if event == "live":
+                return self._go_live(event=True)
+            if isinstance(event, Resumed):
+                recording.order.popleft()
+                self._offset = event.wall
+                return self._send({"clock": event.at, "wall": event.wall})
+            if isinstance(event, Recorded):
+                return self._answer_recorded(event)
+            if not self._leave_script():
+                return None
+
+    def _leave_script(self) -> bool:
+        """The guest rests and does not ask for what comes next: reads may differ, writes may not.
+
+        Returns whether to look again; otherwise the guest has its event, or will have it when a new read returns.
+        """
+        recording = self._recording
+        for call in self._held:
+            tool = self._policy.tools.get(call.tool)
+            if not call.recorded and tool and tool.effect == "read" and not self._policy.may_need_human(call):
+                self.warnings.append(f"{call.tool} was not called at this point when the journal was written")
+                self._held.remove(call)
+                self._off_script = call
+                self._start(call)
+                return False
+        recorded = [one for one in recording.order if isinstance(one, Recorded)]
+        for record in recorded:
+            if record.met:
+                self.warnings.append(f"{record.call} was answered earlier than recorded")
+                self._answer_recorded(record)
+                return False
+        for record in recorded:
+            if not record.binds:
+                self.warnings.append(f"{record.call} was not asked for again")
+                recording.order.remove(record)
+                return True
+        raise _divergence(recording.missing())
+
+    def _answer_recorded(self, record: Recorded) -> None:
+        self._recording.order.remove(record)
+        call = self.calls[record.n - 1]
+        call.result = record.result or Result()
+        call.status = status_of(call.result)
+        self._answer(record.n, record.at, call.result)
+
+    def _go_live(self, *, event: bool) -> None:
+        """Every recorded answer is delivered, every recorded write asked for: the program goes on from here."""
+        at = self._recording.last_at
+        self._live = True
+        self._skew = self._now - at
+        self._deadline = self._now + self._limits.seconds - at
+        self._offset = self._wall + self._skew
+        resumed: dict[str, JSON] = {"clock": at, "wall": self._offset}
+        self._resting = False  # with event, this one is its event, once it is durable
+        then = (lambda: self._send(resumed)) if event else None
+        self._out.record({"e": "resumed", "at": at, "wall": self._offset}, {}, then)
+
+    # ---- calls
+
+    def _start_held(self) -> None:
+        held, self._held = self._held, []
+        closed = self._window_end is not None and self._now >= self._window_end
+        for call in held:
+            if len(self._running) >= self._limits.parallel_calls or (closed and not self._may_start_late(call)):
+                self._held.append(call)
+            else:
+                self._start(call)
+
+    def _may_start_late(self, call: CallState) -> bool:
+        return call.key in self._recording.decisions or self._policy.may_need_human(call) or call.unknown
+
+    def _start(self, call: CallState) -> None:
+        decision = self._recording.decisions.get(call.key)
+        if call.unknown:
+            if decision is None or decision.type not in OUTCOMES:
+                self._ask(call)
+            elif decision.type == "run again":
+                refused = self._policy.refuse(call)
+                self._execute(call) if refused is None else self._finish(call, refused)
+            else:
+                self._finish(call, decided(call, decision))
+        elif (refused := self._policy.refuse(call)) is not None:
+            self._finish(call, refused)
+        elif not self._policy.needs_human(call):
+            self._execute(call)
+        elif decision is None or call.asked != self._policy.shown(call):
+            self._ask_or_refuse(call)
+        elif decision.type in ("approve", "edit"):
+            call.ran = decision.arguments
+            self._execute(call)
+        else:
+            self._finish(call, decided(call, decision))
+
+    def _ask_or_refuse(self, call: CallState) -> None:
+        if call.key[:2] in self._recording.rejected:
+            text = f"a human has rejected {call.tool} with these arguments already"
+            self._finish(call, refusal("ApprovalRejected", text, tool=call.tool))
+        elif len(self._asked) >= self._limits.pending_approvals:
+            text = f"{len(self._asked)} calls already wait for a human; wait for their answers first"
+            self._finish(call, refusal("LimitExceeded", text, tool=call.tool, limit="pending_approvals"))
+        else:
+            self._ask(call)
+
+    def _ask(self, call: CallState) -> None:
+        call.status = "waiting"
+        self._asked[call.key] = (call, call.unknown)
+        self._out.notify(call)
+        if self._frozen is None:
+            self._frozen = self._program_time()
+            self._window_end = self._now + WINDOW
+
+    def _execute(self, call: CallState) -> None:
+        tool = self._policy.tools[call.tool]
+        start = Start(n=call.n, tool=tool, call=call.as_call())
+        self._running[call.n] = call
+        call.status = "started"
+        self._out.notify(call)
+        if tool.effect != "write":
+            self._out.add(start)
+            return
+        raw = {"ran": call.ran} if call.ran is not None else {}
+        self._out.record_call("started", call, self._program_time(), {}, raw, lambda: self._out.add(start))
+        self._recording.decisions.pop(call.key, None)  # used up: a second unknown outcome is a second question
+
+    def _finish(self, call: CallState, result: Result) -> None:
+        """Record how a call ended; once that is durable it can be answered."""
+        call.result = result
+        call.at = self._recording.last_at = max(self._recording.last_at, self._program_time())
+        call.status = status_of(result)
+        self._out.notify(call)
+        fields: dict[str, JSON] = {"undelivered": True} if self._over else {}
+        self._out.record_result(call, result, fields, lambda: self._deliver(call))
+        self._recording.decisions.pop(call.key, None)
+
+    def _deliver(self, call: CallState) -> None:
+        if self._off_script is call:
+            self._off_script = None
+            self._answer(call.n, call.at, call.result or Result())
+        else:
+            self._ready.append(call)
+
+    # ---- ends
+
+    def _pause(self) -> None:
+        """Ask humans about every waiting call; a question the journal holds already is not written again."""
+        waiting: list[Waiting] = []
+        for call, unknown in self._asked.values():
+            description, allowed = self._policy.describe(call, unknown=unknown)
+            shown = self._policy.shown(call)
+            if unknown or call.asked != shown:
+                why = "unknown" if unknown else "approval"
+                fields: dict[str, JSON] = {"why": why, "schema": shown}
+                self._out.record_call("asked", call, self._program_time(), fields, {})
+            waiting.append(Waiting(call=call.as_call(), unknown=unknown, description=description, allowed=allowed))
+        self._conclude(Pause(waiting=tuple(waiting)))
+
+    def _limited(self, limit: str) -> None:
+        self._conclude(End(status="limited", limit=limit, printed=self._printed))
+
+    def _failed(self, kind: str, text: str, *, lost: bool = False) -> None:
+        error: dict[str, JSON] = {"type": kind, "text": text, "line": None, "trace": []}
+        self._conclude(End(status="lost" if lost else "failed", error=error, printed=self._printed))
+
+    def _conclude(self, last: End | Pause) -> None:
+        """Nothing more of this pass reaches the guest; last follows once everything in front of it is durable."""
+        if self._over:
+            return
+        self._over = True
+        if isinstance(last, End):
+            self._record_end(last)
+        self._out.after(lambda: self._out.add(last))
+
+    def _record_end(self, end: End) -> None:
+        """Write how the action ended; what is too large to show is kept for later programs."""
+        fields: dict[str, JSON] = {"e": "ended", "status": end.status, "error": end.error, "limit": end.limit}
+        raw: dict[str, str] = {}
+        output = encode("".join(self.output))
+        for part, text in (("output", output), ("value", end.value)):
+            if len(text) > self._limits.shown_chars:
+                fields[f"{part}_kept"] = self._out.keep(text)
+            else:
+                raw[part] = text
+        self._out.record({**fields, "printed": end.printed}, raw)
+
+    # ---- small parts
+
+    def _program_time(self) -> float:
+        return round(self._frozen if self._frozen is not None else self._now - self._skew, 6)
+
+    def _answer(self, n: int, at: float, result: Result) -> None:
+        self._resting = False
+        self._out.answer(n, at, result)
+
+    def _send(self, fields: dict[str, JSON]) -> None:
+        self._resting = False
+        self._out.add(Send(fields=fields))
+
+
+def status_of(result: Result) -> str:
+    """Return the status of a call that ended with result."""
+    if result.error is None:
+        return "done"
+    return "failed" if result.error["type"] == "ToolFailed" else "refused"
+
+
+def _divergence(missing: list[Recorded]) -> ReplayDivergence:
+    calls = ", ".join(f"{record.key[0]} ({record.call})" for record in missing) or "a recorded call"
+    return ReplayDivergence(f"the program did not ask again for {calls}; nothing was executed")

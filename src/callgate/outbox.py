@@ -1,0 +1,109 @@
+"""What the gate has said and not yet handed to its driver, in the order of durability."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from callgate.calls import CallState, Result
+from callgate.codec import JSON, digest
+from callgate.journal import INLINE, Journal
+from callgate.steps import Keep, Notify, Record, Send, Step
+
+__all__ = ["Outbox", "handle_of"]
+
+
+def handle_of(text: str) -> str:
+    """Return the handle of a kept value: the first 64 bits of its SHA-256, in hexadecimal."""
+    return digest(text)[:16]
+
+
+class Outbox:
+    """Collects steps and journal lines, and holds back what may follow only when its line is durable."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lines: list[str] = []
+        self._steps: list[Step] = []
+        self._after: deque[tuple[int, Callable[[], None]]] = deque()
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits for a line to become durable."""
+        return bool(self._after)
+
+    def take(self) -> list[Step]:
+        """Return the steps since the last time; the new lines among them as one `Record`."""
+        if self._lines:
+            position = len(self._journal) - len(self._lines)
+            self._steps.append(Record(position=position, lines=tuple(self._lines)))
+            self._lines = []
+        steps, self._steps = self._steps, []
+        return steps
+
+    def recorded(self) -> None:
+        """Let go of what waited for the lines handed out so far."""
+        durable = len(self._journal) - len(self._lines)
+        while self._after and self._after[0][0] <= durable:
+            self._after.popleft()[1]()
+
+    def add(self, step: Step) -> None:
+        """Say a step."""
+        self._steps.append(step)
+
+    def notify(self, call: CallState) -> None:
+        """Tell whoever watches about a call."""
+        self._steps.append(Notify(call=call))
+
+    def answer(self, n: int, at: float, result: Result) -> None:
+        """Hand the guest the result of call n."""
+        if result.error is not None:
+            self._steps.append(Send(fields={"answer": n, "at": at, "error": result.error}))
+        else:
+            self._steps.append(Send(fields={"answer": n, "at": at}, raw={"value": result.text}))
+
+    def keep(self, text: str) -> dict[str, JSON]:
+        """Store a large value and return what a line says in its place."""
+        handle = handle_of(text)
+        self._steps.append(Keep(handle=handle, text=text))
+        return {"handle": handle, "sha256": digest(text)}
+
+    def after(self, then: Callable[[], None]) -> None:
+        """Do something once every line so far is durable."""
+        if self._lines or self._after:
+            self._after.append((len(self._journal), then))
+        else:
+            then()
+
+    def record(self, fields: dict[str, JSON], raw: dict[str, str], then: Callable[[], None] | None = None) -> None:
+        """Write a line, and do something once it is durable. `raw` holds canonical text."""
+        self._lines.append(self._journal.add(fields, raw))
+        if then is not None:
+            self._after.append((len(self._journal), then))
+
+    def record_call(
+        self,
+        kind: str,
+        call: CallState,
+        at: float,
+        fields: dict[str, JSON],
+        raw: dict[str, str],
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Write a line about a call; the first one of an action holds its arguments."""
+        tool, key, n = call.key
+        if not call.recorded:
+            raw = {"args": call.arguments, **raw}
+            call.recorded = True
+        self.record({"e": kind, "call": call.id, "tool": tool, "key": key, "n": n, "at": at, **fields}, raw, then)
+
+    def record_result(self, call: CallState, result: Result, fields: dict[str, JSON], then: Callable[[], None]) -> None:
+        """Write how a call ended."""
+        raw: dict[str, str] = {}
+        if result.error is not None:
+            fields = {**fields, "error": result.error}
+        elif len(result.text) > INLINE:
+            fields = {**fields, "kept": self.keep(result.text)}
+        else:
+            raw["value"] = result.text
+        self.record_call("done", call, call.at, fields, raw, then)

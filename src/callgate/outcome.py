@@ -1,0 +1,229 @@
+"""What the model and the host are told about a code action."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from callgate.codec import JSON
+from callgate.journal import Journal
+from callgate.steps import Status, Waiting
+
+__all__ = ["CallRecord", "Cut", "Fault", "Outcome"]
+
+LISTED_CALLS = 20
+"""Calls that the text of an unfinished action lists."""
+
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+_PRUNING = ((1000, 4000), (300, 2000), (100, 1000), (50, 500), (20, 300), (10, 200), (5, 100), (3, 60), (1, 40))
+"""Items of a list or dict, and characters of a string, that each attempt to fit a value leaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a program did not complete."""
+
+    type: str
+    """Name of the exception, "ProgramError" for a program that was not run, or the name of another cause."""
+    text: str
+    line: int | None = None
+    """The program's own line, counted from 1."""
+    source: str | None = None
+    """The text of that line."""
+    trace: tuple[tuple[int, str], ...] = ()
+    """(line, function) of the program's frames, outermost first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One inner call."""
+
+    id: str
+    tool: str
+    arguments: dict[str, JSON]
+    """What was run; after an edit the edited arguments."""
+    status: str
+    """done | failed | refused | started (no result yet) | waiting | withdrawn | held (never started)"""
+    value: JSON = None
+    """The result; None if there is none."""
+    error: str | None = None
+    """What the program was told in its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Something too large to show."""
+
+    part: str
+    """ "stdout" or "value"."""
+    shown: int
+    """Characters the text shows."""
+    total: int
+    """Characters there were."""
+    handle: str | None
+    """What `load_value` reads the rest by, or None where it was not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a code action ended, or why it waits."""
+
+    id: str
+    status: Status
+    """completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
+    ran: bool
+    """Whether any of the program ran."""
+    stdout: str
+    """What it printed, up to `Limits.output_kb`."""
+    value: JSON
+    """Its value, whole."""
+    error: Fault | None
+    limit: str | None
+    """The field of `Limits` that ended it, with status limited."""
+    calls: tuple[CallRecord, ...]
+    truncated: tuple[Cut, ...]
+    """What `text` does not show in full."""
+    artifacts: tuple[Any, ...] = ()
+    """Files the program left; none yet."""
+    waiting: tuple[Waiting, ...] = ()
+    """The calls that wait for a human, with status paused."""
+    warnings: tuple[str, ...] = ()
+    """Where a replay left what was recorded."""
+    journal: Journal
+    text: str
+    """What the model is given."""
+
+
+def visible(text: str) -> str:
+    """Return text with control and bidirectional characters written as escapes."""
+    return _INVISIBLE.sub(
+        lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80" else f"\\u{ord(found[0]):04x}", text
+    )
+
+
+def show_value(value: JSON, most: int) -> tuple[str, int]:
+    """Return a JSON text of at most `most` characters, cut by its structure, and the characters of the whole."""
+    whole = _dumps(value)
+    if len(whole) <= most:
+        return whole, len(whole)
+    for items, chars in _PRUNING:
+        text = _dumps(_pruned(value, items, chars))
+        if len(text) <= most:
+            return text, len(whole)
+    return whole[:most], len(whole)
+
+
+def _dumps(value: JSON) -> str:
+    return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _pruned(value: JSON, items: int, chars: int) -> JSON:
+    if isinstance(value, str) and len(value) > chars:
+        return f"{value[:chars]}… {len(value) - chars:,} more characters"
+    if isinstance(value, list) and len(value) > items:
+        return [*(_pruned(item, items, chars) for item in value[:items]), f"… {len(value) - items:,} more items"]
+    if isinstance(value, list):
+        return [_pruned(item, items, chars) for item in value]
+    if isinstance(value, dict):
+        shown = {key: _pruned(value[key], items, chars) for key in list(value)[:items]}
+        return {**shown, "…": f"{len(value) - items:,} more keys"} if len(value) > items else shown
+    return value
+
+
+def show_output(text: str, most: int) -> str:
+    """Return output of at most about `most` characters: its first and last lines, and how much is between."""
+    if len(text) <= most:
+        return text
+    head, tail = text[: most * 3 // 4], text[-(most // 4) :]
+    head = head[: head.rfind("\n") + 1] or head
+    tail = tail[tail.find("\n") + 1 :] or tail
+    left_out = len(text) - len(head) - len(tail)
+    return f"{head}\n… {left_out:,} characters cut …\n{tail}"
+
+
+def render(
+    *,
+    status: Status,
+    stdout: str,
+    printed: int,
+    value: JSON,
+    error: Fault | None,
+    limit: str | None,
+    calls: tuple[CallRecord, ...],
+    waiting: tuple[Waiting, ...],
+    handles: dict[str, str],
+    most: int,
+) -> tuple[str, tuple[Cut, ...]]:
+    """Return the text for the model and what it leaves out.
+
+    Args:
+        status: of the action; likewise the other parts.
+        printed: characters printed, also those beyond `Limits.output_kb`.
+        handles: of "stdout" and "value", where they were kept.
+        most: characters shown of each.
+    """
+    parts, cuts = [_headline(status, error, limit, waiting)], list[Cut]()
+    output = show_output(visible(stdout), most)
+    if printed > len(stdout) or len(visible(stdout)) > most:
+        cuts.append(Cut(part="stdout", shown=len(output), total=printed, handle=handles.get("stdout")))
+    shown, total = show_value(value, most)
+    if total > len(shown) or total > most:
+        cuts.append(Cut(part="value", shown=len(shown), total=total, handle=handles.get("value")))
+    if output.strip():
+        parts.append(output.rstrip("\n"))
+    if value is not None:
+        parts.append(f"Value: {shown}" if output.strip() or parts[0] else shown)
+    parts.extend(_tell_cut(cut) for cut in cuts)
+    if status in ("failed", "limited", "lost") and (told := _tell_calls(calls)):
+        parts.append(told)
+    text = "\n".join(part for part in parts if part)
+    return text or "The program completed and showed nothing: print a value or end with an expression.", tuple(cuts)
+
+
+def _headline(status: Status, error: Fault | None, limit: str | None, waiting: tuple[Waiting, ...]) -> str:
+    if status == "paused":
+        return "Waiting for a human: " + "; ".join(_call(one.call.tool, one.call.arguments) for one in waiting)
+    if status == "completed" or error is None:
+        return "" if status == "completed" else f"The program was ended: its limit {limit} is used up."
+    where = f" in line {error.line}" if error.line is not None else ""
+    quoted = f"\n    {error.line} | {error.source}" if error.source is not None else ""
+    text = visible(error.text)
+    if status == "rejected":
+        return f"The program was not run{f', see line {error.line}' if error.line else ''}: {text}{quoted}"
+    if status == "lost":
+        return f"It is unknown how the program went on: {text}. Look before you repeat anything."
+    ended = f"The program was ended by its limit {limit}" if status == "limited" else "The program failed"
+    return f"{ended}{where}: {error.type}{f': {text}' if text else ''}{quoted}"
+
+
+def _tell_cut(cut: Cut) -> str:
+    what = "The output" if cut.part == "stdout" else "The value"
+    rest = f"; load_value({cut.handle!r}) in a later program returns it" if cut.handle else ""
+    return f"[{what} has {cut.total:,} characters, {cut.shown:,} are shown{rest}.]"
+
+
+def _tell_calls(calls: tuple[CallRecord, ...]) -> str:
+    made = [call for call in calls if call.status in ("done", "failed", "started")]
+    if not made:
+        return "No tool was called."
+    lines = [f"  {_call(call.tool, call.arguments)} -> {_result(call)}" for call in made[:LISTED_CALLS]]
+    if len(made) > LISTED_CALLS:
+        lines.append(f"  … and {len(made) - LISTED_CALLS} more")
+    return "\n".join(["Calls already made, not undone:", *lines])
+
+
+def _call(tool: str, arguments: dict[str, JSON]) -> str:
+    return f"{tool}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
+
+
+def _result(call: CallRecord) -> str:
+    if call.status == "started":
+        return "still running"
+    return f"failed: {visible(call.error or '')}" if call.error is not None else _short(call.value)
+
+
+def _short(value: JSON) -> str:
+    return show_value(value, 120)[0]

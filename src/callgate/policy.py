@@ -1,0 +1,140 @@
+"""Who may call what: names, callers, arguments, budgets, and which calls need a human."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from callgate.calls import CallState, Result, refusal
+from callgate.codec import digest, encode
+from callgate.decisions import DECISIONS, OUTCOMES, Decision
+from callgate.errors import UsageError
+from callgate.limits import Limits
+from callgate.tools import Call, Catalogue, Tool
+
+__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided"]
+
+logger = logging.getLogger("callgate")
+
+InterruptOn: TypeAlias = Mapping[str, bool | Mapping[str, Any]]
+"""LangChain's vocabulary: tool name to True, False or a dict of allowed_decisions, description and when."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """How calls of one tool are asked for."""
+
+    allowed: tuple[str, ...] = DECISIONS
+    """The decisions a human may take."""
+    description: str | Callable[[Call], str] | None = None
+    when: Callable[[Call], bool] | None = None
+    """Whether this call is asked for; None asks for every call."""
+
+    def describe(self, call: Call) -> str:
+        """Return the text a human is shown beside the call."""
+        if callable(self.description):
+            return self.description(call)
+        return self.description or f"A program wants to call {call.tool}."
+
+
+class Policy:
+    """The rules about one call at a time, without order or time.
+
+    Args:
+        tools: by name, everything a program may name.
+        approvals: which tools need a human.
+        limits: of the action.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool], approvals: Mapping[str, Approval], limits: Limits) -> None:
+        self.tools, self.limits = tools, limits
+        self._approvals = approvals
+
+    def refuse(self, call: CallState) -> Result | None:
+        """Return why a call may not run, or None."""
+        tool = self.tools.get(call.tool)
+        if tool is None:
+            near = difflib.get_close_matches(call.tool, self.tools, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            return refusal("UnknownTool", f"there is no tool {call.tool!r}{hint}", tool=call.tool)
+        if "code" not in tool.callers:
+            text = f"{call.tool} may only be called as a plain tool call, not from code"
+            return refusal("NotAllowed", text, tool=call.tool)
+        fault = call.fault or tool.fault(json.loads(call.arguments))
+        if fault is not None:
+            return refusal("InvalidArguments", fault, tool=call.tool)
+        if call.n > self.limits.calls:
+            text = f"all {self.limits.calls} calls of this action are used up"
+            return refusal("LimitExceeded", text, tool=call.tool, limit="calls")
+        return None
+
+    def may_need_human(self, call: CallState) -> bool:
+        """Say whether calls of this tool can need a human at all."""
+        return call.tool in self._approvals
+
+    def needs_human(self, call: CallState) -> bool:
+        """Say whether this call needs one."""
+        approval = self._approvals.get(call.tool)
+        if approval is None or approval.when is None:
+            return approval is not None
+        try:
+            return bool(approval.when(call.as_call()))
+        except Exception:
+            logger.exception("interrupt_on[%r]: `when` raised; the call is asked for", call.tool)
+            return True
+
+    def describe(self, call: CallState, *, unknown: bool) -> tuple[str, tuple[str, ...]]:
+        """Return what a human is told about a waiting call, and the decisions allowed."""
+        if unknown:
+            return f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
+        approval = self._approvals[call.tool]
+        return approval.describe(call.as_call()), approval.allowed
+
+    def shown(self, call: CallState) -> str:
+        """Return a digest of the tool as a human is shown it: an approval holds for exactly this."""
+        tool = self.tools.get(call.tool)
+        return digest(encode([call.tool, dict(tool.input_schema) if tool else None]))
+
+
+def decided(call: CallState, decision: Decision) -> Result:
+    """Return the result of a call by a decision that runs nothing."""
+    if decision.type == "reject":
+        said = f": {decision.message}" if decision.message else ""
+        text = f"a human rejected this call of {call.tool}{said}; do not try it again"
+        return refusal("ApprovalRejected", text, tool=call.tool)
+    if decision.type == "failed":
+        return refusal("ToolFailed", decision.message or f"{call.tool} failed", tool=call.tool)
+    return Result(text=encode(decision.message) if decision.type == "respond" else decision.value)
+
+
+def approvals(interrupt_on: InterruptOn | None, catalogue: Catalogue) -> dict[str, Approval]:
+    """Read the user's `interrupt_on`.
+
+    Raises:
+        UsageError: for a tool the catalogue does not have, an unknown decision, or a configuration of another form.
+    """
+    read: dict[str, Approval] = {}
+    for name, config in (interrupt_on or {}).items():
+        if name not in catalogue.tools:
+            raise UsageError(
+                f"interrupt_on names {name!r}, which is no tool here: {', '.join(catalogue.tools) or 'none'}"
+            )
+        if config is False:
+            continue
+        given: Mapping[str, Any] = {} if config is True else config
+        if not isinstance(cast(object, given), Mapping) or set(given) - {
+            "allowed_decisions",
+            "description",
+            "when",
+            "args_schema",
+        }:
+            raise UsageError(f"interrupt_on[{name!r}]: give True, False or allowed_decisions, description, when")
+        allowed = tuple(given.get("allowed_decisions", DECISIONS))
+        if not allowed or set(allowed) - set(DECISIONS):
+            raise UsageError(f"interrupt_on[{name!r}]: allowed_decisions are of {DECISIONS}, got {allowed}")
+        read[name] = Approval(allowed=allowed, description=given.get("description"), when=given.get("when"))
+    return read

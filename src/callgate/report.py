@@ -1,0 +1,121 @@
+"""From the end of a pass to an outcome."""
+
+from __future__ import annotations
+
+from callgate.calls import CallState
+from callgate.codec import JSON, decode, encode
+from callgate.errors import ProgramError
+from callgate.gate import Gate
+from callgate.journal import Journal
+from callgate.limits import Limits
+from callgate.outbox import handle_of
+from callgate.outcome import CallRecord, Fault, Outcome, render
+from callgate.steps import End, Pause
+
+__all__ = ["report", "report_rejected"]
+
+
+def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, limits: Limits) -> Outcome:
+    """Return the outcome of a pass."""
+    end = last if isinstance(last, End) else None
+    status = end.status if end is not None else "paused"
+    stdout = "".join(gate.output)
+    value_text = end.value if end is not None else "null"
+    kept = (("stdout", encode(stdout)), ("value", value_text))
+    fault = _fault(end.error, program) if end is not None else None
+    limit = end.limit if end is not None else None
+    waiting = last.waiting if isinstance(last, Pause) else ()
+    calls = tuple(map(_record, gate.calls))
+    value = decode(value_text)
+    text, cuts = render(
+        status=status,
+        stdout=stdout,
+        printed=end.printed if end is not None else len(stdout),
+        value=value,
+        error=fault,
+        limit=limit,
+        calls=calls,
+        waiting=waiting,
+        handles={part: handle_of(text) for part, text in kept if end is not None and len(text) > limits.shown_chars},
+        most=limits.shown_chars,
+    )
+    return Outcome(
+        id=journal.header["action"],
+        status=status,
+        ran=True,
+        stdout=stdout,
+        value=value,
+        error=fault,
+        limit=limit,
+        calls=calls,
+        truncated=cuts,
+        waiting=waiting,
+        warnings=tuple(gate.warnings),
+        journal=journal,
+        text=text,
+    )
+
+
+def report_rejected(error: ProgramError, *, journal: Journal, program: str) -> Outcome:
+    """Return the outcome of a program that was not run."""
+    fault = _fault({"type": "ProgramError", "text": str(error), "line": error.line}, program)
+    text, _ = render(
+        status="rejected",
+        stdout="",
+        printed=0,
+        value=None,
+        error=fault,
+        limit=None,
+        calls=(),
+        waiting=(),
+        handles={},
+        most=100,
+    )
+    return Outcome(
+        id=journal.header["action"],
+        status="rejected",
+        ran=False,
+        stdout="",
+        value=None,
+        error=fault,
+        limit=None,
+        calls=(),
+        truncated=(),
+        journal=journal,
+        text=text,
+    )
+
+
+def _fault(error: dict[str, JSON] | None, program: str) -> Fault | None:
+    """Read what an untrusted guest, or the gate, says of an error."""
+    if error is None:
+        return None
+    lines = program.split("\n")
+    line = error.get("line")
+    line = line if isinstance(line, int) and 0 < line <= len(lines) else None
+    frames = error.get("trace")
+    trace = [
+        (entry[0], str(entry[1]))
+        for entry in (frames if isinstance(frames, list) else ())
+        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int)
+    ]
+    return Fault(
+        type=str(error.get("type", "Exception")),
+        text=str(error.get("text", "")),
+        line=line,
+        source=lines[line - 1].strip() if line is not None else None,
+        trace=tuple(trace),
+    )
+
+
+def _record(call: CallState) -> CallRecord:
+    told = call.as_call()
+    error = call.result.error if call.result is not None else None
+    return CallRecord(
+        id=call.id,
+        tool=call.tool,
+        arguments=told.arguments,
+        status=call.status,
+        value=decode(call.result.text) if call.result is not None and error is None else None,
+        error=error["text"] if error is not None else None,
+    )

@@ -1,0 +1,404 @@
+"""One code action from source to outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import platform
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from callgate.calls import CallState
+from callgate.codec import JSON
+from callgate.decisions import OUTCOMES, decision_line
+from callgate.discovery import reserved_tools
+from callgate.driver import Invoke, Pass, drive, drive_async
+from callgate.errors import JournalError, ProgramError, UsageError
+from callgate.gate import Gate
+from callgate.journal import FORMAT, Journal, JournalStore, MemoryJournal
+from callgate.limits import Limits
+from callgate.outcome import Outcome
+from callgate.policy import Approval, InterruptOn, Policy, approvals
+from callgate.program import Direct, check, direct, normalise
+from callgate.replay import Recording, kept_handles, read_recording
+from callgate.report import report, report_rejected
+from callgate.sandboxes.base import Guest, Sandbox, frame
+from callgate.sandboxes.direct import DirectGuest
+from callgate.steps import End, Pause
+from callgate.tools import RESERVED_NAMES, Call, Catalogue, Tool
+from callgate.workers import Workers
+
+__all__ = ["CodeRunner", "Event"]
+
+Event: TypeAlias = dict[str, JSON]
+"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call."""
+
+
+@functools.cache
+def shared_local_sandbox() -> Sandbox:
+    """Return the LocalSandbox that everything in this process with `sandbox="local"` shares."""
+    from callgate.sandboxes.local import LocalSandbox  # noqa: PLC0415 - Linux only, and only where it is used
+
+    return LocalSandbox()
+
+
+def resolve_sandbox(sandbox: Literal["local"] | Sandbox) -> Sandbox:
+    """Return the sandbox a user named.
+
+    Raises:
+        UsageError: for a name that is none.
+    """
+    if not isinstance(sandbox, str):
+        return sandbox
+    if sandbox != "local":
+        raise UsageError(f'sandbox={sandbox!r}: give "local" or a sandbox such as LocalSandbox()')
+    return shared_local_sandbox()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    """An action about to run: new, or with what its journal holds."""
+
+    id: str
+    thread: str
+    program: str
+    direct: Direct | None
+    journal: Journal = field(default_factory=Journal)
+    recording: Recording = field(default_factory=Recording)
+
+
+class CodeRunner:
+    """Runs programs that call tools.
+
+    Args:
+        tools: the catalogue: `Tool`s or plain functions.
+        sandbox: "local", or where else programs run.
+        limits: of each action.
+        interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
+            allowed_decisions, description and when.
+        journal: where actions are recorded; None keeps them in memory.
+        on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
+            raises is logged and ignored.
+
+    Raises:
+        UsageError: for tools, limits or an interrupt_on that cannot work.
+
+    One runner may be used from many threads and event loops at once. Values kept by `load_value` handles are shared
+    by the actions of one thread of one journal.
+    """
+
+    def __init__(
+        self,
+        tools: Catalogue | Iterable[Tool | Callable[..., Any]],
+        *,
+        sandbox: Literal["local"] | Sandbox = "local",
+        limits: Limits | None = None,
+        interrupt_on: InterruptOn | None = None,
+        journal: JournalStore | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
+        self.limits = limits or Limits()
+        self._sandbox = resolve_sandbox(sandbox)
+        self._approvals = approvals(interrupt_on, self.catalogue)
+        self._store: JournalStore = journal or MemoryJournal()
+        self._on_event = on_event
+        self._workers = Workers()
+        self._functions: JSON = {
+            name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
+        }
+
+    # ---- new actions
+
+    def run(
+        self,
+        program: str,
+        *,
+        id: str | None = None,
+        thread: str = "",
+        invoke: Invoke | None = None,
+    ) -> Outcome:
+        """Run a program to its end or its first pause.
+
+        Args:
+            program: Python source, as a model writes it; Markdown fences are taken off.
+            id: of the action and the prefix of its inner calls; None makes one up.
+            thread: whose kept values the program may load.
+            invoke: runs a call in place of its tool's `invoke`. Raising `ToolFailed` tells the program the text, any
+                other exception only its type; `UsageError` ends the action as failed.
+
+        Raises:
+            UsageError: if id was used before.
+            SandboxUnavailable: if this host cannot isolate the program; nothing ran.
+        """
+        try:
+            action = self._prepare(program, id, thread)
+        except ProgramError as error:
+            journal, lines = self._rejected(error, program, id, thread)
+            self._append_new(journal.header["action"], lines)
+            return report_rejected(error, journal=journal, program=program)
+        guest = self._guest(action) or self._sandbox.start(self.limits)
+        try:
+            self._append_new(action.id, [self._add_header(action)])
+        except BaseException:
+            guest.kill()
+            raise
+        return self._go(action, guest, invoke)
+
+    async def arun(
+        self,
+        program: str,
+        *,
+        id: str | None = None,
+        thread: str = "",
+        invoke: Invoke | None = None,
+    ) -> Outcome:
+        """The awaitable twin of `run`; invoke returns awaitables. Cancelling it kills the guest."""
+        try:
+            action = self._prepare(program, id, thread)
+        except ProgramError as error:
+            journal, lines = self._rejected(error, program, id, thread)
+            await self._aappend_new(journal.header["action"], lines)
+            return report_rejected(error, journal=journal, program=program)
+        guest = self._guest(action) or await self._sandbox.astart(self.limits)
+        try:
+            await self._aappend_new(action.id, [self._add_header(action)])
+        except BaseException:
+            guest.kill()
+            raise
+        return await self._ago(action, guest, invoke)
+
+    def _prepare(self, program: str, given_id: str | None, thread: str) -> _Action:
+        source = normalise(program)
+        check(source, self.catalogue)
+        return _Action(
+            id=given_id or f"run-{uuid.uuid4().hex[:12]}",
+            thread=thread,
+            program=source,
+            direct=direct(source, self.catalogue),
+        )
+
+    def _rejected(
+        self, error: ProgramError, program: str, given_id: str | None, thread: str
+    ) -> tuple[Journal, list[str]]:
+        action = _Action(id=given_id or f"run-{uuid.uuid4().hex[:12]}", thread=thread, program=program, direct=None)
+        header = self._add_header(action, ran=False)
+        told: JSON = {"type": "ProgramError", "text": str(error), "line": error.line}
+        ended: dict[str, JSON] = {"e": "ended", "status": "rejected", "error": told, "limit": None, "printed": 0}
+        return action.journal, [header, action.journal.add(ended, {"output": '""', "value": "null"})]
+
+    def _add_header(self, action: _Action, *, ran: bool = True) -> str:
+        sandboxed = ran and action.direct is None
+        return action.journal.add(
+            {
+                "e": "header",
+                "format": FORMAT,
+                "action": action.id,
+                "thread": action.thread,
+                "program": action.program.encode(errors="replace").decode(),
+                "catalogue": self.catalogue.digest,
+                "python": platform.python_version(),
+                "sandbox": self._sandbox.name if sandboxed else None,
+                "level": self._sandbox.level if sandboxed else None,
+                "limits": asdict(self.limits),
+                "seed": secrets.randbits(63),
+                "wall": round(time.time(), 6),
+            },
+            {},
+        )
+
+    def _append_new(self, action_id: str, lines: list[str]) -> None:
+        try:
+            self._store.append(action_id, 0, lines)
+        except JournalError as error:
+            raise _used(action_id) from error
+
+    async def _aappend_new(self, action_id: str, lines: list[str]) -> None:
+        try:
+            await self._store.aappend(action_id, 0, lines)
+        except JournalError as error:
+            raise _used(action_id) from error
+
+    # ---- going on with actions
+
+    def resume(
+        self,
+        id: str,
+        decisions: Mapping[str, object] | None = None,
+        *,
+        invoke: Invoke | None = None,
+    ) -> Outcome:
+        """Go on with an action that waits for a human, or whose process died.
+
+        Args:
+            id: of the action.
+            decisions: inner id to decision: "approve", {"type": "edit", "edited_action": {"name", "args"}},
+                {"type": "reject", "message"}, {"type": "respond", "message"}; for an unknown outcome
+                {"type": "done", "value"}, {"type": "failed", "message"} or "run again". Calls left out wait on.
+            invoke: as in `run`.
+
+        Raises:
+            UsageError: for an action that is unknown or over, or a decision that does not fit its call. Nothing is
+                recorded and nothing runs then.
+            JournalError: if the journal was changed, or another run goes on with the same action.
+            ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
+        """
+        journal = _journal(id, self._store.read(id))
+        kept = {handle: self._store.read(_kept_key(journal, handle)) for handle in kept_handles(journal)}
+        action, lines = self._reopen(id, journal, kept, decisions or {})
+        if lines:
+            self._store.append(id, len(journal) - len(lines), lines)
+        guest = self._guest(action) or self._sandbox.start(self.limits)
+        return self._go(action, guest, invoke)
+
+    async def aresume(
+        self,
+        id: str,
+        decisions: Mapping[str, object] | None = None,
+        *,
+        invoke: Invoke | None = None,
+    ) -> Outcome:
+        """The awaitable twin of `resume`."""
+        journal = _journal(id, await self._store.aread(id))
+        kept = {handle: await self._store.aread(_kept_key(journal, handle)) for handle in kept_handles(journal)}
+        action, lines = self._reopen(id, journal, kept, decisions or {})
+        if lines:
+            await self._store.aappend(id, len(journal) - len(lines), lines)
+        guest = self._guest(action) or await self._sandbox.astart(self.limits)
+        return await self._ago(action, guest, invoke)
+
+    def _reopen(
+        self, action_id: str, journal: Journal, kept: Mapping[str, list[str]], decisions: Mapping[str, object]
+    ) -> tuple[_Action, list[str]]:
+        """Return the action and the lines its decisions add."""
+        recording = read_recording(journal, lambda handle: "".join(kept[handle]))
+        if recording.ended:
+            raise UsageError(f"action {action_id!r} is over; its journal holds how it ended")
+        waiting = {record.call: record for record in recording.waiting()}
+        parsed: list[tuple[dict[str, JSON], dict[str, str]]] = []
+        for call, given in decisions.items():
+            if call not in waiting:
+                raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
+            name = waiting[call].key[0]
+            if name not in self.catalogue.tools:
+                raise UsageError(f"{call}: there is no tool {name!r} any more")
+            allowed = OUTCOMES if waiting[call].unknown else self._approvals.get(name, Approval()).allowed
+            parsed.append(decision_line(call, given, tool=self.catalogue.tools[name], allowed=allowed))
+        lines = [journal.add(fields, raw) for fields, raw in parsed]
+        if lines:
+            recording = read_recording(journal, lambda handle: "".join(kept[handle]))
+        header = journal.header
+        action = _Action(
+            id=action_id,
+            thread=header["thread"],
+            program=header["program"],
+            direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
+            journal=journal,
+            recording=recording,
+        )
+        return action, lines
+
+    # ---- one pass
+
+    def _guest(self, action: _Action) -> Guest | None:
+        one = action.direct
+        if one is None:
+            return None
+        return DirectGuest(tool=one.tool, arguments=one.arguments, line=one.line, show=one.show)
+
+    def _go(self, action: _Action, guest: Guest, invoke: Invoke | None) -> Outcome:
+        one = self._pass(action, guest, _unless_reserved(invoke, _invoke))
+        return self._report(action, one.gate, drive(one))
+
+    async def _ago(self, action: _Action, guest: Guest, invoke: Invoke | None) -> Outcome:
+        one = self._pass(action, guest, _unless_reserved(invoke, self._ainvoke))
+        return self._report(action, one.gate, await drive_async(one))
+
+    def _pass(self, action: _Action, guest: Guest, invoke: Invoke) -> Pass:
+        reserved = reserved_tools(self.catalogue, self._store, functools.partial(_kept_key, action.journal))
+        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, self.limits)
+        gate = Gate(
+            action=action.id, policy=policy, journal=action.journal, recording=action.recording, wall=time.time()
+        )
+        return Pass(
+            gate=gate,
+            guest=guest,
+            opening=self._opening(action),
+            store=self._store,
+            key=action.id,
+            kept=functools.partial(_kept_key, action.journal),
+            limits=self.limits,
+            invoke=invoke,
+            listen=self._listen if self._on_event is not None else None,
+            workers=self._workers,
+        )
+
+    def _opening(self, action: _Action) -> bytes:
+        header, limits = action.journal.header, self.limits
+        run: JSON = {
+            "program": action.program,
+            "seed": header["seed"],
+            "wall": header["wall"],
+            "tools": self._functions,
+            "limits": {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads},
+        }
+        return frame({"run": run})
+
+    def _report(self, action: _Action, gate: Gate, last: End | Pause) -> Outcome:
+        return report(last, gate=gate, journal=action.journal, program=action.program, limits=self.limits)
+
+    def _listen(self, call: CallState) -> None:
+        assert self._on_event is not None  # noqa: S101 - only passed on when it is set
+        told = call.as_call()
+        self._on_event(
+            {
+                "type": "callgate.call",
+                "status": call.status,
+                "id": told.id,
+                "tool": told.tool,
+                "arguments": told.arguments,
+            }
+        )
+
+    async def _ainvoke(self, tool: Tool, call: Call) -> Any:
+        if tool.ainvoke is not None:
+            return await tool.ainvoke(call)
+        return await self._workers.run(functools.partial(_invoke, tool, call))
+
+
+def _unless_reserved(given: Invoke | None, own: Invoke) -> Invoke:
+    """Return given, where there is one, for everything but callgate's own tools."""
+    if given is None:
+        return own
+    return lambda tool, call: (own if tool.name in RESERVED_NAMES else given)(tool, call)
+
+
+def _invoke(tool: Tool, call: Call) -> Any:
+    if tool.invoke is not None:
+        return tool.invoke(call)
+    if tool.ainvoke is not None:
+        return asyncio.run(_awaited(tool.ainvoke(call)))
+    raise UsageError(f"tool {tool.name!r} has no invoke: it runs only inside the framework it came from")
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _journal(action_id: str, lines: list[str]) -> Journal:
+    if not lines:
+        raise UsageError(f"there is no action {action_id!r} in this journal")
+    return Journal(lines)
+
+
+def _kept_key(journal: Journal, handle: str) -> str:
+    """Return where a kept value is stored: with its thread, never across threads."""
+    return f"{journal.header['thread']}#{handle}"
+
+
+def _used(action_id: str) -> UsageError:
+    return UsageError(f"id {action_id!r} is already used; give each action an id of its own, or resume this one")

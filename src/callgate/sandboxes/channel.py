@@ -1,0 +1,211 @@
+"""A guest at the other end of a stream socket.
+
+Reading and writing never block inside a system call that nobody can end: the socket is non-blocking and both twins
+wait for it beside something that wakes them, a pipe for threads and the event loop itself for coroutines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["SocketGuest"]
+
+CHUNK = 1 << 16
+"""Bytes read at a time; below the size from which the allocator asks the kernel for each buffer."""
+
+
+class SocketGuest:
+    """The `Guest` of `callgate.sandboxes.base` over a connected stream socket.
+
+    Args:
+        sock: the host's end; it belongs to this object from now on.
+        kill: ends the process and everything it started, and reaps it. Called once.
+        cpu: returns the processor seconds used so far; an OSError stands for "not known". Never called after kill.
+        lost: says whether the sandbox itself went away.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        kill: Callable[[], None],
+        cpu: Callable[[], float],
+        lost: Callable[[], bool],
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._end, self._cpu, self._lost = kill, cpu, lost
+        self._used = 0.0
+        self._lock = threading.Lock()
+        self._users = 0  # operations inside the socket now; the last one closes it after kill()
+        self._killed = False
+        self._woken = False
+        self._bell, self._ring = os.pipe()
+        os.set_blocking(self._bell, False)
+        os.set_blocking(self._ring, False)
+        self._arrivals = select.poll()
+        self._arrivals.register(sock.fileno(), select.POLLIN)
+        self._arrivals.register(self._bell, select.POLLIN)
+
+    def send(self, data: bytes, timeout: float | None) -> None:
+        """Send whole frames; see `Guest.send`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        rest = memoryview(data)
+        with self._using() as alive:
+            while alive and rest:
+                try:
+                    rest = rest[self._sock.send(rest) :]
+                except BlockingIOError:
+                    self._wait_writable(deadline)
+                except OSError:
+                    return
+
+    def _wait_writable(self, deadline: float | None) -> None:
+        room = select.poll()
+        room.register(self._sock.fileno(), select.POLLOUT)
+        if not room.poll(_left_ms(deadline)):
+            raise TimeoutError("the guest does not read what it is sent")
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        """Return the next bytes, b"" or None; see `Guest.receive`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._using() as alive:
+            while alive:
+                ready = self._arrivals.poll(_left_ms(deadline))
+                if self._woken:
+                    self._woken = False
+                    self._silence()
+                    return None
+                if not ready:
+                    return None
+                if ready[0][0] == self._bell and len(ready) == 1:  # rung again by a wake() that is answered already
+                    self._silence()
+                    continue
+                with suppress(BlockingIOError):
+                    return self._read()
+        return b""
+
+    def wake(self) -> None:
+        """Make the running or the next `receive` return None at once."""
+        with self._lock:
+            if not self._killed:
+                self._woken = True
+                with suppress(BlockingIOError):
+                    os.write(self._ring, b"!")
+
+    async def asend(self, data: bytes, timeout: float | None) -> None:
+        """The awaitable twin of `send`."""
+        rest = memoryview(data)
+        with self._using() as alive:
+            async with asyncio.timeout(timeout):
+                while alive and rest:
+                    try:
+                        rest = rest[self._sock.send(rest) :]
+                    except BlockingIOError:
+                        await self._writable()
+                    except OSError:
+                        return
+
+    async def areceive(self) -> bytes:
+        """Return the next bytes; b"" when the guest is gone. Cancelling it loses nothing."""
+        with self._using() as alive:
+            while alive:
+                with suppress(BlockingIOError):
+                    return self._read()
+                # Not loop.sock_recv: cancelled after it has read, it would lose what it read.
+                await self._readable()
+        return b""
+
+    async def _readable(self) -> None:
+        loop, descriptor = asyncio.get_running_loop(), self._sock.fileno()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(descriptor)
+
+    async def _writable(self) -> None:
+        loop, descriptor = asyncio.get_running_loop(), self._sock.fileno()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(descriptor)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time used so far, in seconds; the last known figure once the guest is gone."""
+        with self._lock:
+            if not self._killed:
+                self._measure()
+            return self._used
+
+    def kill(self) -> None:
+        """End the guest, reap it and close everything. Does nothing the second time."""
+        with self._lock:
+            if self._killed:
+                return
+            self._measure()
+            self._killed = True
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)  # ends a receive that another thread or a loop waits in
+            if not self._users:
+                self._close()
+        self._end()
+
+    def lost(self) -> bool:
+        """Say whether the sandbox itself went away, rather than this one guest."""
+        return self._lost()
+
+    @contextmanager
+    def _using(self) -> Iterator[bool]:
+        """Keep the descriptors open for one operation; yields False where they are closed already."""
+        with self._lock:
+            alive = not self._killed
+            self._users += alive
+        try:
+            yield alive
+        finally:
+            with self._lock:
+                self._users -= alive
+                if alive and self._killed and not self._users:
+                    self._close()
+
+    def _read(self) -> bytes:
+        try:
+            return self._sock.recv(CHUNK)
+        except BlockingIOError:
+            raise
+        except OSError:  # reset: the guest died with something unread
+            return b""
+
+    def _silence(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._bell, CHUNK)
+
+    def _measure(self) -> None:
+        with suppress(OSError):
+            self._used = max(self._used, self._cpu())
+
+    def _close(self) -> None:
+        self._sock.close()
+        os.close(self._bell)
+        os.close(self._ring)
+
+
+def _left_ms(deadline: float | None) -> float | None:
+    """Return the milliseconds until deadline, as poll wants them."""
+    return None if deadline is None else max(0.0, (deadline - time.monotonic()) * 1000)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,44 @@
+"""Randomness: every source a program can ask draws from the seed of its run."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import uuid
+from typing import Any
+
+_source = random.Random(0)  # noqa: S311 - the point is that it repeats
+_native_seed = random.Random.seed
+
+
+def _bytes(size: int, flags: int = 0, /) -> bytes:
+    if size < 0:
+        raise ValueError("negative argument not allowed")
+    return _source.randbytes(size)
+
+
+def _seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+    """random.Random.seed, whose default would read the kernel from C."""
+    _native_seed(self, _source.getrandbits(256) if a is None else a, version)
+
+
+def install() -> None:
+    """Replace the kernel as the source of `os`, `random`, `secrets`, `uuid` and numpy."""
+    os.urandom = _bytes
+    if hasattr(os, "getrandom"):
+        os.getrandom = _bytes
+    random._urandom = _bytes
+    random.Random.seed = _seed
+    random.seed = random._inst.seed
+    uuid._generate_time_safe = uuid._UuidCreate = None
+    uuid._node = 1 << 40 | 1  # the multicast bit marks it as no network card's
+
+
+def reseed(seed: int) -> None:
+    """Start every source anew from a seed."""
+    _native_seed(_source, seed)
+    random.seed(_source.getrandbits(256))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(_source.getrandbits(32))

@@ -1,0 +1,177 @@
+"""The host's end of one fork server."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import socket
+import subprocess
+import weakref
+from contextlib import suppress
+from importlib import resources
+from struct import Struct
+from typing import IO
+
+from callgate.errors import SandboxLost, SandboxUnavailable
+from callgate.limits import Limits
+from callgate.sandboxes import bundle
+from callgate.sandboxes.guest_source import guest_modules
+from callgate.sandboxes.local import cures, forks, interpreter
+
+__all__ = ["START_SECONDS", "ForkServer"]
+
+START_SECONDS = 10.0
+"""How long a fork server may take to stand, and a guest to be there: far above what they need, on a loaded host too."""
+
+_LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "tree", "launch")
+_SERVE = (*_LAUNCH, "landlock", "seccomp", "server")
+_BOUNDS = Struct("!III")
+_CLOSE_SECONDS = 2.0
+
+
+class ForkServer:
+    """A running fork server. Starting one takes some 150 ms; a guest of it, a few.
+
+    It ends, and its guests with it, when the last descriptor of its control socket closes: by `close`, when nobody
+    refers to it any more, or when the host dies.
+
+    Raises:
+        SandboxUnavailable: if this host cannot isolate its guests.
+        SandboxLost: if it does not come up in time.
+    """
+
+    def __init__(self) -> None:
+        self._control, control = socket.socketpair()
+        self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with control, handoff, _memory(_server_program()) as program, _memory("") as errors:
+            self._process = _launch(control, handoff, program, errors)
+            self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
+            forks.watch(self)
+            control.close()  # so that the end of the server is the end of the channel
+            try:
+                report = self._first_report(errors)
+            except BaseException:
+                self.close()
+                raise
+        self.fixed_addresses = bool(report["addresses"])
+        """Whether addresses are the same in all guests, so that replay repeats even what depends on `id()`."""
+        self._control.setblocking(False)
+        self._handoff.settimeout(START_SECONDS)
+
+    def _first_report(self, errors: IO[bytes]) -> dict[str, int]:
+        self._control.settimeout(START_SECONDS)
+        line = b""
+        with suppress(OSError):
+            while not line.endswith(b"\n") and (more := self._control.recv(1 << 12)):
+                line += more
+        if not line.endswith(b"\n"):
+            raise self._silent(errors)
+        report = json.loads(line)
+        if "missing" in report:
+            raise cures.unavailable(report["missing"], report["reason"])
+        return report
+
+    def _silent(self, errors: IO[bytes]) -> SandboxUnavailable | SandboxLost:
+        if self._process.poll() is None:
+            return SandboxLost(f"the fork server did not come up within {START_SECONDS:g} s")
+        errors.seek(0)
+        last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return cures.unavailable("a fork server", last or f"it ended with status {self._process.returncode}")
+
+    def hand_over(self, channel: socket.socket, limits: Limits) -> None:
+        """Ask for a guest that has channel as its own.
+
+        Raises:
+            OSError: if the server is gone or takes nothing.
+        """
+        bounds = _BOUNDS.pack(*(math.ceil(n) for n in (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)))
+        socket.send_fds(self._handoff, [bounds], [channel.fileno()])
+        self._control.send(b"!")
+
+    def gone(self) -> bool:
+        """Say whether the server has ended."""
+        try:
+            return not self._control.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """End the server and all its guests. Does nothing the second time."""
+        self._end()
+
+    def kill(self) -> None:
+        """End a server that does not answer."""
+        self._process.kill()  # the server itself dies with this parent of it
+        self.close()
+
+    def forked(self) -> None:
+        """In a forked child: let go of the parent's server without touching it. Held open here, it would outlive it."""
+        self._end.detach()
+        self._control.close()
+        self._handoff.close()
+        self._process.returncode = 0
+
+
+def _launch(
+    control: socket.socket, handoff: socket.socket, program: IO[bytes], errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    python = interpreter.find()
+    arguments = {
+        "control": control.fileno(),
+        "handoff": handoff.fileno(),
+        "program": program.fileno(),
+        "interpreter": list(python.parts),
+        "argv": [python.parts[0][1], *interpreter.FLAGS, "-"],
+    }
+    text = bundle.source(_modules(_LAUNCH), f"{bundle.PACKAGE}.launch.launch(**{arguments!r})")
+    with _memory(text) as first:
+        try:
+            return subprocess.Popen(
+                [python.path, *interpreter.FLAGS, "-"],
+                env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
+                stdin=first,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=[control.fileno(), handoff.fileno(), program.fileno()],
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C at the terminal is the host's business
+            )
+        except OSError as error:
+            raise cures.unavailable("a readable interpreter", error.strerror or type(error).__name__) from None
+
+
+@functools.cache
+def _server_program() -> str:
+    """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
+    guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
+    run = f"from {bundle.PACKAGE}.main import run; {bundle.PACKAGE}.server.serve(run)"
+    return guest + bundle.source(_modules(_SERVE), run)
+
+
+def _modules(names: tuple[str, ...]) -> dict[str, str]:
+    inside = resources.files("callgate.sandboxes.local") / "inside"
+    return {name: (inside / f"{name}.py").read_text(encoding="utf-8") for name in names}
+
+
+def _memory(text: str) -> IO[bytes]:
+    """Return a file without a name that holds text."""
+    file = os.fdopen(os.memfd_create("callgate", os.MFD_CLOEXEC), "w+b")
+    file.write(text.encode())
+    file.seek(0)
+    return file
+
+
+def _end(process: subprocess.Popen[bytes], control: socket.socket, handoff: socket.socket) -> None:
+    with suppress(OSError):
+        control.shutdown(socket.SHUT_RDWR)  # a forked child may hold a copy
+    control.close()
+    handoff.close()
+    try:
+        process.wait(_CLOSE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the server dies with this parent of it
+        process.wait()

@@ -1,0 +1,55 @@
+"""System calls, each of them checked."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+
+from .syscalls import number
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class LayerMissing(Exception):  # noqa: N818 - a statement about this kernel, not about the code
+    """A layer of the isolation cannot be set up here."""
+
+    def __init__(self, layer: str, reason: str, code: int = 0) -> None:
+        super().__init__(f"{layer}: {reason}")
+        self.layer = layer
+        """Which one; the host has a cure for each name."""
+        self.reason = reason
+        """What the kernel said; names no path."""
+        self.code = code
+        """The kernel's error number, or 0."""
+
+    def report(self, descriptor: int) -> None:
+        """Tell the host, which waits at the other end of descriptor."""
+        text = json.dumps({"missing": self.layer, "reason": self.reason, "errno": self.code})
+        os.write(descriptor, text.encode() + b"\n")
+
+
+def syscall(layer: str, name: str, *arguments: int | bytes) -> int:
+    """Return the result of a system call.
+
+    Raises:
+        LayerMissing: naming layer, if the kernel refuses, or has no such call.
+    """
+    nr = number(name)
+    if nr is None:
+        raise LayerMissing(layer, f"{name} is unknown on this processor")
+    words = [ctypes.c_long(word) if isinstance(word, int) else ctypes.c_char_p(word) for word in arguments]
+    result = _libc.syscall(ctypes.c_long(nr), *words)
+    if result == -1:
+        code = ctypes.get_errno()
+        raise LayerMissing(layer, f"{name}: {os.strerror(code)}", code)
+    return result

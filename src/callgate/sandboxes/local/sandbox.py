@@ -1,0 +1,168 @@
+"""LocalSandbox: programs in a jailed CPython on this Linux host, without root, daemon or hypervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import socket
+import sys
+import threading
+from typing import Self
+
+from callgate.errors import SandboxLost, SandboxUnavailable, UsageError
+from callgate.limits import Limits
+from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.local import cures, forks, probe
+from callgate.sandboxes.local.forkserver import ForkServer
+from callgate.sandboxes.local.guest import await_guest, wait_for_guest
+
+__all__ = ["LocalSandbox"]
+
+_MACHINES = ("x86_64", "aarch64")
+
+
+class LocalSandbox:
+    """Runs each program in a fresh process that is confined by the kernel.
+
+    A guest is CPython, the same version as the host's, in user, mount, pid, network, IPC, UTS and cgroup namespaces of
+    its own or of its server's, under Landlock, a seccomp allow-list and resource limits, without capabilities, with a
+    private /tmp and no other place to write. It sees the standard library and the system's own libraries below /usr,
+    and nothing of the host's processes, environment, files or network. Where one of these cannot be had, nothing runs.
+
+    Guests come from a fork server, started by the first use, after its end, and anew in a forked child of the host.
+    Many threads and event loops may share one sandbox.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._server: ForkServer | None = None
+        self._closed = False
+        forks.watch(self)
+
+    @property
+    def name(self) -> str:
+        """What the journal's header calls it."""
+        return "local"
+
+    @property
+    def level(self) -> str:
+        """The isolation that is proven: "L3", namespaces, Landlock, seccomp and limits together. Proves it if need be.
+
+        Raises:
+            SandboxUnavailable: if this host cannot isolate programs.
+        """
+        return self.check()
+
+    @property
+    def fixed_addresses(self) -> bool:
+        """Whether addresses are equal in all guests. Where the host refuses, programs that use them may diverge."""
+        return self._running().fixed_addresses
+
+    def check(self) -> str:
+        """Prove the isolation with a guest that tries to break it, unless that was done, and return the level.
+
+        Raises:
+            SandboxUnavailable: with `missing` and `cure`, if this host cannot isolate programs.
+        """
+        self._running()
+        return "L3"
+
+    def start(self, limits: Limits) -> SocketGuest:
+        """Return a fresh guest, confined and waiting for its program.
+
+        Raises:
+            SandboxUnavailable: if this host cannot isolate it.
+            SandboxLost: if the fork server does not answer.
+            UsageError: if the sandbox is closed.
+        """
+        for last in (False, True):
+            server = self._running()
+            try:
+                return wait_for_guest(_ordered(server, limits), server.gone)
+            except OSError as error:
+                _look_after(server, error, last)
+        raise AssertionError("unreachable")
+
+    async def astart(self, limits: Limits) -> SocketGuest:
+        """The awaitable twin of `start`. Cancelled, it leaves no guest behind."""
+        for last in (False, True):
+            server = self._ready() or await asyncio.to_thread(self._running)
+            try:
+                return await await_guest(_ordered(server, limits), server.gone)
+            except OSError as error:
+                _look_after(server, error, last)
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """End every guest and the fork server. Does nothing the second time; `start` is a UsageError afterwards."""
+        with self._lock:
+            self._closed = True
+            server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def forked(self) -> None:
+        """In a forked child: start over, with a server of this process."""
+        self._lock = threading.Lock()
+        self._server = None
+
+    def _ready(self) -> ForkServer | None:
+        server = self._server
+        return server if server is not None and not server.gone() else None
+
+    def _running(self) -> ForkServer:
+        """Return the fork server, started and proven where there is none."""
+        with self._lock:
+            if self._closed:
+                raise UsageError("this sandbox is closed; make a new LocalSandbox()")
+            if (server := self._ready()) is not None:
+                return server
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+            self._server = _proven()
+            return self._server
+
+
+def _proven() -> ForkServer:
+    if sys.platform != "linux":
+        raise cures.unavailable("Linux", f"this is {platform.system() or sys.platform}")
+    if platform.machine() not in _MACHINES or sys.maxsize < 1 << 32:
+        raise cures.unavailable("a known processor", f"this is {platform.machine()}, Python for {sys.maxsize:#x}")
+    server = ForkServer()
+    try:
+        probe.prove(wait_for_guest(_ordered(server, Limits()), server.gone))
+    except OSError:
+        server.kill()
+        raise SandboxLost("the fork server ended before its first guest") from None
+    except SandboxUnavailable:
+        server.close()
+        raise
+    return server
+
+
+def _ordered(server: ForkServer, limits: Limits) -> socket.socket:
+    """Order a guest and return the host's end of its channel."""
+    mine, theirs = socket.socketpair()
+    with theirs:
+        try:
+            server.hand_over(theirs, limits)
+        except BaseException:
+            mine.close()
+            raise
+    return mine
+
+
+def _look_after(server: ForkServer, error: OSError, last: bool) -> None:
+    """Nothing ran yet: where the server had ended, try once more with a new one; otherwise say what happened."""
+    if isinstance(error, TimeoutError):
+        server.kill()
+        raise SandboxLost("the fork server does not answer") from None
+    if last or not server.gone():
+        raise SandboxLost("no guest came up") from None

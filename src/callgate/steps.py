@@ -1,0 +1,92 @@
+"""What the gate tells its driver to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from callgate.calls import CallState
+from callgate.codec import JSON
+from callgate.tools import Call, Tool
+
+__all__ = ["End", "Keep", "Notify", "Pause", "Record", "Send", "Start", "Status", "Step", "Waiting"]
+
+Status: TypeAlias = Literal["completed", "failed", "rejected", "limited", "paused", "lost"]
+"""completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Store a large value durably under its handle; the next `Record` refers to it."""
+
+    handle: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Make these journal lines durable, then say so with `Gate.recorded`."""
+
+    position: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Run a tool now and report with `Gate.returned`."""
+
+    n: int
+    tool: Tool
+    call: Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Hand the guest this event; `raw` adds canonical text under a key."""
+
+    fields: dict[str, JSON]
+    raw: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Tell whoever watches what happens to a call; its `status` says what."""
+
+    call: CallState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A call that waits for a human."""
+
+    call: Call
+    """Its inner id, under which it is answered, its tool, and exactly the arguments that will run if approved."""
+    unknown: bool
+    """Whether it was started before and nobody knows how it ended, rather than waiting for an approval."""
+    description: str
+    allowed: tuple[str, ...]
+    """The decisions that may be taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Tear the guest down and ask humans."""
+
+    waiting: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The action is over; tear the guest down."""
+
+    status: Status
+    value: str = "null"
+    """Canonical text of the program's value."""
+    error: dict[str, JSON] | None = None
+    printed: int = 0
+    """Characters printed, also those that were cut."""
+    limit: str | None = None
+    """The field of `Limits` that ended it, with status limited."""
+
+
+Step: TypeAlias = Keep | Record | Start | Send | Notify | Pause | End
