@@ -12,6 +12,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NoReturn
 
 from callgate.errors import ProgramError
@@ -57,7 +58,7 @@ def parse(program: str) -> ast.Module:
     if _LONG_DOTTED.search(program):
         raise ProgramError("A dotted name has more than 300 parts; shorten it.")
     try:
-        return _compile(program) if len(program) < _SHORT else _with_stack(lambda: _compile(program))
+        return _compile_short(program) if len(program) < _SHORT else _with_stack(lambda: _compile(program))
     except SyntaxError as error:
         _explain(error, program)
     except (RecursionError, MemoryError):
@@ -74,6 +75,10 @@ def _compile(program: str) -> ast.Module:
     tree = compile(program, FILE, "exec", _FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
     compile(program, FILE, "exec", _FLAGS, dont_inherit=True)  # the faults that only later stages see
     return tree
+
+
+_compile_short = lru_cache(maxsize=16)(_compile)
+"""Normalising, checking and recognising a direct run each parse the same text. Nobody changes a tree."""
 
 
 def _with_stack(work: Callable[[], ast.Module]) -> ast.Module:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
+from typing import cast
 
-__all__ = ["bindings", "certain", "first_exit", "is_opaque"]
+__all__ = ["bindings", "certain", "defers_calls", "first_exit", "is_opaque"]
 
 _UNSEEN = re.compile(
     r"(?<![\w.])(?:exec|eval|compile|globals|locals|vars|setattr|breakpoint|gc|pdb|ctypes|inspect)\b"
@@ -23,32 +25,40 @@ _UNSEEN = re.compile(
 _EXIT = re.compile(r"exit|quit|exec|kill|unittest|click|typer|\bfire\b|absl", re.IGNORECASE)
 """What may end a program cleanly before its last line: SystemExit and its like, and frameworks that call it."""
 
+_DEFERS = re.compile(r"\b(?:async|await|asyncio|anyio|trio|gather|create_task|ensure_future|TaskGroup)\b")
+
 
 def bindings(tree: ast.Module) -> set[str]:
     """Return every name the program binds in any scope, deletes or declares global."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(ctx=ast.Store() | ast.Del()):
+    names: set[str | None] = set()
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        waiting.extend(_children(node))
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
                 names.add(node.id)
-            case ast.arg():
-                names.add(node.arg)
-            case ast.alias():
-                names.add(node.asname or node.name.partition(".")[0])
-            case ast.Global() | ast.Nonlocal():
-                names.update(node.names)
-            case ast.MatchMapping():
-                names.add(node.rest or "")
-            case _:  # functions, classes, except-as, captures, type parameters
-                name = getattr(node, "name", None)
-                if isinstance(name, str):
-                    names.add(name)
-    return names - {""}
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            names.update(node.names)
+        elif isinstance(node, ast.MatchMapping):
+            names.add(node.rest)
+        elif isinstance(name := getattr(node, "name", None), str):
+            names.add(name)  # functions, classes, except-as, captures, type parameters
+    return {name for name in names if name}
 
 
 def is_opaque(program: str) -> bool:
     """Say whether the program may bind names in ways its text does not show."""
     return _UNSEEN.search(program) is not None
+
+
+def defers_calls(program: str) -> bool:
+    """Say whether a tool call may be made later than its text stands, so that its failure may be a mere value."""
+    return _DEFERS.search(program) is not None
 
 
 def first_exit(program: str) -> int:
@@ -63,7 +73,31 @@ def certain(tree: ast.Module) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        waiting.extend(reversed(_certain_parts(node)))
+        parts = _certain_parts(node) if isinstance(node, _PARTIAL) else _children(node)
+        waiting.extend(reversed(parts))
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """Return the child nodes in the order of the grammar, without the empty ones that only say load or store."""
+    children: list[ast.AST] = []
+    if isinstance(node, ast.Constant | ast.Name):
+        return children
+    for field in node._fields:
+        value: object = getattr(node, field, None)
+        if isinstance(value, list):
+            children.extend(one for one in cast("list[object]", value) if isinstance(one, ast.AST))
+        elif isinstance(value, ast.AST) and value._fields:
+            children.append(value)
+    return children
+
+
+_PARTIAL = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.If, ast.While, ast.IfExp, ast.Assert),
+    *(ast.For, ast.AsyncFor, ast.comprehension, ast.With, ast.AsyncWith, ast.Match, ast.BoolOp, ast.Compare),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.AnnAssign, ast.Try, ast.TryStar),
+    *((ast.TypeAlias,) if sys.version_info >= (3, 12) else ()),
+)
+"""The nodes that evaluate only some of their children for certain."""
 
 
 def _certain_parts(node: ast.AST) -> list[ast.AST]:
@@ -87,10 +121,8 @@ def _certain_parts(node: ast.AST) -> list[ast.AST]:
             return [node.generators[0]]
         case ast.AnnAssign():  # since Python 3.14 nothing evaluates the annotation
             return [node.value] if node.value else []
-        case _ if type(node).__name__ in ("Try", "TryStar", "TypeAlias"):
-            return []
         case _:
-            return list(ast.iter_child_nodes(node))
+            return []
 
 
 def _definition_parts(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef) -> list[ast.AST]:

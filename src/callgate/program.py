@@ -14,14 +14,13 @@ from callgate.direct import Direct, direct
 from callgate.errors import ProgramError
 from callgate.fitting import miscall, nearest, no_tool
 from callgate.parsing import normalise, parse
-from callgate.paths import bindings, certain, first_exit, is_opaque
+from callgate.paths import bindings, certain, defers_calls, first_exit, is_opaque
 from callgate.tools import GUEST_NAMES, Catalogue
 
 __all__ = ["Direct", "check", "direct", "normalise"]
 
 _BUILTINS = frozenset(dir(builtins)) | {"exit", "quit", "copyright", "credits", "license", "help"}
 _MOST_SHOWN = 1_000
-_ASYNC_WORDS = frozenset(["asyncio", "anyio", "trio", "gather", "create_task", "ensure_future", "TaskGroup"])
 
 
 def check(program: str, catalogue: Catalogue) -> None:
@@ -38,7 +37,7 @@ def check(program: str, catalogue: Catalogue) -> None:
     if is_opaque(program):
         return
     bound = bindings(tree)
-    deferred = _defers_calls(tree)
+    deferred = defers_calls(program)
     last = first_exit(program)
     awaited: set[ast.AST] = set()
     for node in certain(tree):
@@ -60,18 +59,6 @@ def _refuse(fault: str | None, node: ast.expr) -> None:
     if fault is not None:
         shown = fault if len(fault) <= _MOST_SHOWN else fault[: _MOST_SHOWN - 3] + "..."
         raise ProgramError(shown, line=node.lineno)
-
-
-def _defers_calls(tree: ast.Module) -> bool:
-    """Say whether a tool call of this program may be made later than its text stands and its failure be a value."""
-    return any(
-        isinstance(node, ast.Await | ast.AsyncFunctionDef)
-        or (isinstance(node, ast.Name) and node.id in _ASYNC_WORDS)
-        or (isinstance(node, ast.Attribute) and node.attr in _ASYNC_WORDS)
-        or (isinstance(node, ast.alias) and not _ASYNC_WORDS.isdisjoint(node.name.split(".")))
-        or (isinstance(node, ast.ImportFrom) and not _ASYNC_WORDS.isdisjoint((node.module or "").split(".")))
-        for node in ast.walk(tree)
-    )
 
 
 def _undefined(name: str, bound: set[str], catalogue: Catalogue) -> str | None:

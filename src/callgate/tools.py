@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import inspect
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args, get_type_hints, overload
+from typing import Any, Literal, TypeAlias, cast, get_args, get_type_hints, overload
 
 import pydantic
 
-from callgate.codec import JSON, digest, encode
+from callgate.codec import JSON, NotJSON, digest, encode
 from callgate.errors import ToolFailed, UsageError
 
 __all__ = ["Call", "Catalogue", "Effect", "Tool", "tool"]
@@ -39,6 +40,9 @@ GUEST_NAMES = RESERVED_NAMES | {
     "ToolFailed",
 }
 """Names every program finds besides its tools."""
+
+_RESERVED = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | GUEST_NAMES
+"""What no tool's function may be called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +78,13 @@ class Tool:
     """The awaitable twin; where it is None, `invoke` runs in a thread."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
+        if not self.name:
             raise UsageError(f"a tool needs a name, got {self.name!r}")
         if self.input_schema.get("type", "object") != "object":
             raise UsageError(f"tool {self.name!r}: the input schema must describe an object")
         if self.effect not in get_args(Effect):
             raise UsageError(f"tool {self.name!r}: effect is one of {get_args(Effect)}, got {self.effect!r}")
-        if not self.callers <= set(get_args(Caller)):
+        if not set(self.callers) <= set(get_args(Caller)):
             raise UsageError(f"tool {self.name!r}: callers are of {get_args(Caller)}, got {sorted(self.callers)}")
 
     @property
@@ -121,7 +125,7 @@ class Catalogue:
         tools: `Tool`s, or plain functions, which `tool` turns into tools. An empty catalogue means no tools.
 
     Raises:
-        UsageError: if two tools share a name, or one has a name of `RESERVED_NAMES`.
+        UsageError: if two tools share a name, one has a name of `RESERVED_NAMES`, or a schema is no JSON.
     """
 
     def __init__(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
@@ -137,7 +141,11 @@ class Catalogue:
         """Tool name to tool."""
         self.functions: Mapping[str, Tool] = MappingProxyType(_function_names(named.values()))
         """Name of the function a program may call, to tool. Tools that code may not call have none."""
-        self.digest = digest(encode([_shape(one) for one in named.values()]))
+        try:
+            shapes = encode([_shape(one) for one in named.values()])
+        except NotJSON as error:
+            raise UsageError(f"the schema of a tool is no JSON: {error}") from error
+        self.digest = digest(shapes)
         """SHA-256 over names, schemas, effects and callers."""
 
     def __iter__(self) -> Iterator[Tool]:
@@ -153,18 +161,23 @@ def _shape(one: Tool) -> JSON:
 
 def _function_names(tools: Iterable[Tool]) -> dict[str, Tool]:
     """Give each tool a function name: an identifier, unique, shadowing nothing a program relies on."""
-    taken = set(dir(builtins)) | set(keyword.kwlist) | GUEST_NAMES
     ready = [one for one in tools if "code" in one.callers]
-    functions: dict[str, Tool] = {}
-    for one in sorted(ready, key=lambda one: not one.name.isidentifier()):  # exact names first
-        base = re.sub(r"\W", "_", one.name, flags=re.ASCII).strip("_") or "tool"
-        base = f"tool_{base}" if base[0].isdigit() or base in taken else base
-        name, count = base, 1
-        while name in functions or name in taken:
+    used: set[str] = set()
+    names: dict[str, str] = {}
+    for one in sorted(ready, key=lambda one: _identifier(one.name) != one.name):  # exact names first
+        base = name = _identifier(one.name)
+        count = 1
+        while name in used or name in _RESERVED:
             count += 1
             name = f"{base}_{count}"
-        functions[name] = one
-    return {name: one for one in ready for name, owner in functions.items() if owner is one}
+        used.add(name)
+        names[one.name] = name
+    return {names[one.name]: one for one in ready}
+
+
+def _identifier(name: str) -> str:
+    base = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "tool"
+    return f"tool_{base}" if base[0].isdigit() or base in _RESERVED else base
 
 
 @overload
@@ -196,8 +209,14 @@ def tool(
 
 def _of_function(function: Callable[..., Any], name: str | None, effect: Effect, callers: frozenset[Caller]) -> Tool:
     title = name or getattr(function, "__name__", "")
+
+    @functools.wraps(function)
+    def bind(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs  # so that what the body raises is never taken for invalid arguments
+
+    bind.__annotations__ = {key: one for key, one in function.__annotations__.items() if key != "return"}
     try:
-        adapter = pydantic.TypeAdapter(function)
+        adapter: Any = pydantic.TypeAdapter(cast("Any", bind))
         schema = adapter.json_schema()
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
         raise UsageError(f"tool {title!r}: {error}") from error
@@ -206,9 +225,10 @@ def _of_function(function: Callable[..., Any], name: str | None, effect: Effect,
 
     def invoke(call: Call) -> Any:
         try:
-            return adapter.validate_python(call.arguments)
+            args, kwargs = adapter.validate_python(call.arguments)
         except pydantic.ValidationError as error:
             raise ToolFailed(_complaint(error)) from error
+        return function(*args, **kwargs)
 
     async def ainvoke(call: Call) -> Any:
         return await invoke(call)

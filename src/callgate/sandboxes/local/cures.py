@@ -19,21 +19,25 @@ _CURES = {
         "Run the host process as an ordinary user, or give its container the capabilities SETUID and SETGID "
         "and a user mapping that contains 65534."
     ),
-    "Landlock": "Use a kernel from 5.13 on with Landlock: built with CONFIG_SECURITY_LANDLOCK, and lsm=landlock,... at boot.",
+    "Landlock": (
+        "Use a kernel from 5.13 on with Landlock: built with CONFIG_SECURITY_LANDLOCK, and lsm=landlock,... at boot."
+    ),
     "seccomp": "Use a kernel built with CONFIG_SECCOMP_FILTER.",
     "a kept promise": "Report this with the output of `uname -a`; do not run untrusted programs on this host.",
 }
 _CONTAINER = (
-    "Start the container with a seccomp profile that allows unshare, setns, mount, pivot_root, open_tree, move_mount and "
-    "mount_setattr, for example: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined."
+    "Start the container with a seccomp profile that allows unshare, setns, mount, pivot_root, open_tree, move_mount "
+    "and mount_setattr, for example: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined."
 )
 _NAMESPACES = "Allow unprivileged user namespaces on this host, or use a remote sandbox."
 _BY_SETTING = (
     (
         "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
         "1",
-        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, "
-        "or an AppArmor profile with `userns,` for the Python interpreter.",
+        (
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, "
+            "or an AppArmor profile with `userns,` for the Python interpreter."
+        ),
     ),
     ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
     ("/proc/sys/user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=10000"),
@@ -43,7 +47,9 @@ _BY_SETTING = (
 def unavailable(layer: str, reason: str) -> SandboxUnavailable:
     """Return the error that says a layer is missing, why, and what provides it."""
     cure = _CURES.get(layer) or _namespace_cure()
-    return SandboxUnavailable(f"this host cannot isolate programs: {layer} ({reason}). {cure}", missing=[layer], cure=cure)
+    return SandboxUnavailable(
+        f"this host cannot isolate programs: {layer} ({reason}). {cure}", missing=[layer], cure=cure
+    )
 
 
 def _namespace_cure() -> str:

@@ -130,7 +130,7 @@ def _launch(
     text = bundle.source(_modules(_LAUNCH), f"{bundle.PACKAGE}.launch.launch(**{arguments!r})")
     with _memory(text) as first:
         try:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603 - the interpreter this process runs on
                 [python.path, *interpreter.FLAGS, "-"],
                 env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
                 stdin=first,

@@ -11,7 +11,7 @@ __all__ = ["prove"]
 
 _SECONDS = 10.0
 
-_PROGRAM = '''\
+_PROGRAM = """\
 import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,7 +42,7 @@ broken += [name for name in os.environ if name not in ("HOME", "LANG", "LC_CTYPE
 with open("/tmp/own", "w") as file:
     file.write("works")
 broken
-'''
+"""
 
 
 def prove(guest: SocketGuest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from .kernel import LayerMissing, syscall
 
 _LAYER = "fixed addresses"
@@ -11,10 +13,9 @@ _ADDR_NO_RANDOMIZE = 0x0040000
 
 def fix() -> None:
     """Switch address randomisation off for the coming exec. A host may refuse (Docker does); `fixed` then says so."""
-    try:
-        syscall(_LAYER, "personality", syscall(_LAYER, "personality", _QUERY) | _ADDR_NO_RANDOMIZE)
-    except LayerMissing:
-        pass
+    if not fixed():
+        with suppress(LayerMissing):
+            syscall(_LAYER, "personality", syscall(_LAYER, "personality", _QUERY) | _ADDR_NO_RANDOMIZE)
 
 
 def fixed() -> bool:

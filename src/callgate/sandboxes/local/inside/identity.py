@@ -23,7 +23,7 @@ def become_nobody() -> None:
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     except OSError as error:
-        raise LayerMissing("an unprivileged identity", os.strerror(error.errno), error.errno) from None
+        raise LayerMissing.because("an unprivileged identity", error) from None
     if os.getresuid() != (NOBODY,) * 3 or os.getresgid() != (NOBODY,) * 3 or os.getgroups():
         raise LayerMissing("an unprivileged identity", "the change did not hold")
     # The change hides /proc/self from its own owner, and the maps of a user namespace are written there.

@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-class LayerMissing(Exception):  # noqa: N818 - a statement about this kernel, not about the code
+class LayerMissing(Exception):
     """A layer of the isolation cannot be set up here."""
 
     def __init__(self, layer: str, reason: str, code: int = 0) -> None:
@@ -31,6 +31,12 @@ class LayerMissing(Exception):  # noqa: N818 - a statement about this kernel, no
         """What the kernel said; names no path."""
         self.code = code
         """The kernel's error number, or 0."""
+
+    @classmethod
+    def because(cls, layer: str, error: OSError) -> LayerMissing:
+        """Return what a failed call of the standard library says about layer."""
+        code = error.errno or 0
+        return cls(layer, os.strerror(code), code)
 
     def report(self, descriptor: int) -> None:
         """Tell the host, which waits at the other end of descriptor."""

@@ -43,7 +43,8 @@ class Landlock:
         # An older kernel refuses a structure longer than its own.
         size = 24 if self.abi >= 6 else 16 if self.abi >= 4 else 8
         self._ruleset = _RULESET.pack(handled, network, scopes)[:size]
-        self._opened = [(_open(path), _READ) for path in _READABLE if os.path.isdir(path)]
+        present = [path for path in _READABLE if os.access(path, os.F_OK)]
+        self._opened = [(_open(path), _READ) for path in present]
         self._opened += [(_open(path), rights) for path, rights in _DEVICES]
 
     def restrict(self) -> None:
@@ -59,4 +60,4 @@ def _open(path: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        raise LayerMissing(_LAYER, os.strerror(error.errno), error.errno) from None
+        raise LayerMissing.because(_LAYER, error) from None

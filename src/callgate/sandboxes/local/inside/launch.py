@@ -46,11 +46,11 @@ def launch(
         environment = {"PYTHONHASHSEED": "0", "TZ": "UTC"}
         if interpreter[0][1].startswith(tree.HOME):
             environment["LD_LIBRARY_PATH"] = f"{tree.HOME}/lib"  # a shared libpython is looked for at its first place
-        os.execve(interpreter[0][1], argv, environment)
+        os.execve(interpreter[0][1], argv, environment)  # noqa: S606 - no shell is the point
     except LayerMissing as missing:
         missing.report(control)
     except OSError as error:
-        LayerMissing("a readable interpreter", os.strerror(error.errno or 0), error.errno or 0).report(control)
+        LayerMissing.because("a readable interpreter", error).report(control)
     os._exit(1)
 
 

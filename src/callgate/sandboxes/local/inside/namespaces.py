@@ -73,4 +73,4 @@ def _map(proc: int, uid: int, gid: int) -> None:
             finally:
                 os.close(file)
         except OSError as error:
-            raise LayerMissing(_USER, f"{name}: {os.strerror(error.errno)}", error.errno) from None
+            raise LayerMissing.because(_USER, error) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from dataclasses import dataclass
 from struct import Struct
@@ -53,12 +52,11 @@ def limit(bounds: Bounds) -> None:
     )
     for which, most in wanted:
         _, hard = resource.getrlimit(which)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
-            resource.setrlimit(which, (most, most))
+            resource.setrlimit(which, (allowed, allowed))
         except (OSError, ValueError) as error:
-            code = error.errno or 0 if isinstance(error, OSError) else 0
-            raise LayerMissing("resource limits", os.strerror(code) if code else "refused", code) from None
+            raise LayerMissing("resource limits", f"limit {which}: {type(error).__name__}") from None
 
 
 def settle_stack() -> None:

@@ -12,8 +12,17 @@ from errno import EINVAL, ENOSYS, ENOTSUP, ENOTTY, EPERM
 from struct import Struct
 from typing import TypeAlias
 
-from .kernel import CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS
-from .kernel import LayerMissing, syscall
+from .kernel import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    LayerMissing,
+    syscall,
+)
 from .syscalls import AUDIT_ARCH, MACHINE, number
 
 ALLOWED = {
@@ -92,9 +101,7 @@ _INSTRUCTION = Struct("=HBBI")
 
 _AF_UNIX = 1
 _CLONE_THREAD, _CLONE_PTRACE, _CLONE_UNTRACED = 0x00010000, 0x00002000, 0x00800000
-_CLONE_NEW = (
-    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
-)
+_CLONE_NEW = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
 _GUEST = 1
 """The process id of every guest: it is the first of its own namespace."""
 

@@ -23,12 +23,12 @@ CHANNEL = 3
 """The one descriptor a guest has besides its standard ones, which are /dev/null."""
 
 READY = b"+"
-PRELOADED = (
-    "abc array ast asyncio base64 bisect calendar cmath collections concurrent.futures contextlib copy csv dataclasses "
-    "datetime decimal difflib enum fractions functools glob hashlib heapq hmac html inspect io itertools json logging "
-    "math numbers operator pathlib pprint queue random re secrets shutil statistics string struct tempfile textwrap "
-    "threading time traceback types typing unicodedata urllib.parse uuid zlib zoneinfo"
-).split()
+PRELOADED = """
+    abc array ast asyncio base64 bisect calendar cmath collections concurrent.futures contextlib copy csv
+    dataclasses datetime decimal difflib enum fractions functools glob hashlib heapq hmac html inspect io
+    itertools json logging math numbers operator pathlib pprint queue random re secrets shutil statistics string
+    struct tempfile textwrap threading time traceback types typing unicodedata urllib.parse uuid zlib zoneinfo
+"""
 """Modules that programs often import; they find them loaded."""
 
 _ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "TZ": "UTC", "USER": "guest"}  # noqa: S108
@@ -47,7 +47,7 @@ def serve(run: Callable[[int], NoReturn]) -> NoReturn:
         missing.report(CONTROL)
         os._exit(1)
     except OSError as error:
-        LayerMissing("a fork server", os.strerror(error.errno or 0), error.errno or 0).report(CONTROL)
+        LayerMissing.because("a fork server", error).report(CONTROL)
         os._exit(1)
     filter_ = seccomp.program()
     me = os.pidfd_open(os.getpid())
@@ -83,7 +83,7 @@ def _prepare() -> Landlock:
     os.environ.update(_ENVIRONMENT)
     _standard_descriptors()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guests are reaped by the kernel
-    for name in PRELOADED:
+    for name in PRELOADED.split():
         importlib.import_module(name)
     return Landlock()
 

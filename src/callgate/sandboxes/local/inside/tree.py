@@ -1,5 +1,7 @@
 """The file system a guest sees: the interpreter, the system's libraries, three devices, and nothing else."""
 
+# ruff: noqa: PTH - pathlib costs the launch more than all else it imports
+
 from __future__ import annotations
 
 import os
@@ -71,9 +73,7 @@ def _system() -> list[tuple[str, str]]:
 
 def _cut(path: str, attributes: int) -> int:
     try:
-        tree = syscall(
-            _LAYER, "open_tree", _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | _AT_RECURSIVE | _CLOEXEC
-        )
+        tree = syscall(_LAYER, "open_tree", _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | _AT_RECURSIVE | _CLOEXEC)
     except LayerMissing as error:
         if os.access(path, os.R_OK):
             raise

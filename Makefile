@@ -1,0 +1,62 @@
+# Needs Linux, make and Python 3.11 or newer with its venv module. Everything is installed into .venv, from the package
+# index that pip uses. PYTHON=/path/to/python chooses the interpreter; `rm -rf .venv` starts over.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# What the caller's shell imports must not reach the tools.
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+.PHONY: help demo test lint types bench soak clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls, by code, and by what `auto` chooses
+	@$(BIN)/python examples/flights.py
+
+test: lint types ## lint, types and tests; what CI runs
+	@echo "== tests"
+	@$(BIN)/python -m pytest -q -m "not soak"
+
+lint: $(VENV)/.dev ## ruff: rules and formatting
+	@echo "== lint"
+	@$(BIN)/ruff check --quiet && $(BIN)/ruff format --quiet --check
+
+types: $(VENV)/.dev ## basedpyright, strict
+	@echo "== types"
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.dev ## what the gate, the sandbox and the node cost, against baselines of the same run
+	@$(BIN)/python benchmarks/overhead.py
+
+soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
+	@$(BIN)/python -m pytest -q -m soak
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+# The stamps are newer than pyproject.toml once what it asks for is installed.
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "== installing callgate and its development tools into $(VENV) (one to three minutes)"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "== installing callgate and the demo's data into $(VENV) (about a minute)"
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3}; do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "== making $(VENV) with $$(command -v "$$python")"; \
+			exec "$$python" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "No usable Python: callgate needs Python 3.11 or newer with the modules venv and ensurepip." >&2; \
+	echo "On Debian and Ubuntu: apt install python3-venv. Or name an interpreter: make PYTHON=/path/to/python" >&2; \
+	exit 1
