@@ -214,14 +214,17 @@ def _of_function(function: Callable[..., Any], name: str | None, effect: Effect,
     def bind(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return args, kwargs  # so that what the body raises is never taken for invalid arguments
 
-    bind.__annotations__ = {key: one for key, one in function.__annotations__.items() if key != "return"}
     try:
+        bind.__annotations__ = {key: one for key, one in _annotations(function).items() if key != "return"}
         adapter: Any = pydantic.TypeAdapter(cast("Any", bind))
         schema = adapter.json_schema()
-    except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
+        kinds = {one.kind for one in inspect.signature(function).parameters.values()}
+    except (pydantic.errors.PydanticUserError, TypeError, ValueError, NameError) as error:
         raise UsageError(f"tool {title!r}: {error}") from error
     if schema.get("type") != "object":
         raise UsageError(f"tool {title!r}: parameters must be passable by name; drop the `/`")
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        schema.setdefault("additionalProperties", True)
 
     def invoke(call: Call) -> Any:
         try:
@@ -244,6 +247,11 @@ def _of_function(function: Callable[..., Any], name: str | None, effect: Effect,
         invoke=None if is_async else invoke,
         ainvoke=ainvoke if is_async else None,
     )
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    inner: Any = function.func if isinstance(function, functools.partial) else function
+    return getattr(inner if hasattr(inner, "__annotations__") else type(inner).__call__, "__annotations__", {})
 
 
 def _complaint(error: pydantic.ValidationError) -> str:

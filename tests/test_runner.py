@@ -1,0 +1,467 @@
+"""CodeRunner, end to end in a real sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from callgate import CodeRunner, Limits, SandboxUnavailable, SqliteJournal, ToolFailed, UsageError, tool
+
+
+@tool(effect="read")
+def rows(n: int = 3) -> list[dict[str, int]]:
+    """Return n rows."""
+    return [{"id": index, "total": index * 10} for index in range(n)]
+
+
+@tool(effect="read")
+async def later(x: int) -> int:
+    """Return x after a while."""
+    await asyncio.sleep(0.02)
+    return x
+
+
+@tool(effect="read")
+def blocking(x: int) -> int:
+    """Return x after 20 ms."""
+    time.sleep(0.02)
+    return x
+
+
+@tool
+def refund(user: str, amount: float = 1.0) -> str:
+    """Refund an amount."""
+    return f"refunded {amount} to {user}"
+
+
+@tool(effect="read")
+def broken(x: int = 0) -> int:
+    """Fail for no reason."""
+    raise ToolFailed(f"no row {x}")
+
+
+@tool(effect="read")
+def leaky() -> int:
+    """Raise with a secret."""
+    raise ValueError("password=hunter2")
+
+
+TOOLS = [rows, later, blocking, refund, broken, leaky]
+
+
+@pytest.fixture
+def runner(sandbox):
+    return CodeRunner(TOOLS, sandbox=sandbox)
+
+
+@pytest.fixture(params=["run", "arun"])
+def run(request, runner):
+    """Run a program on threads, and on an event loop."""
+    if request.param == "run":
+        return runner.run
+    return lambda *args, **kwargs: asyncio.run(runner.arun(*args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    ("program", "value", "stdout"),
+    [
+        pytest.param("data = rows(n=4)\nsum(r['total'] for r in data)", 60, "", id="stub function"),
+        pytest.param("data = call_tool('rows', n=2)\nlen(data)", 2, "", id="call_tool"),
+        pytest.param("a, b = call_tools([('rows', {'n': 1}), ('rows', {})])\nlen(a) + len(b)", 4, "", id="call_tools"),
+        pytest.param(
+            "from concurrent.futures import ThreadPoolExecutor as P\n"
+            "with P(4) as p: r = list(p.map(lambda i: blocking(x=i), range(8)))\nr",
+            list(range(8)),
+            "",
+            id="threads",
+        ),
+        pytest.param("await later(x=3)", 3, "", id="await a stub"),
+        pytest.param("x = await acall_tool('later', x=3)\nx + 1", 4, "", id="acall_tool"),
+        pytest.param(
+            "import asyncio\ntasks = [later(x=i) for i in range(5)]\nawait asyncio.gather(*tasks)",
+            [0, 1, 2, 3, 4],
+            "",
+            id="gather",
+        ),
+        pytest.param(
+            "import asyncio\nasync def main():\n    async with asyncio.TaskGroup() as group:\n"
+            "        a = group.create_task(later(x=1))\n        b = group.create_task(later(x=2))\n"
+            "    return a.result() + b.result()\nasyncio.run(main())",
+            3,
+            "",
+            id="TaskGroup",
+        ),
+        pytest.param("print('seen')\nx = rows(n=1)\nlen(x)", 1, "seen\n", id="output and value"),
+        pytest.param("try:\n    broken(x=7)\nexcept ToolFailed as e:\n    print(e)", None, "no row 7\n", id="caught"),
+        pytest.param("total = len(rows(n=2)) + 1", 3, "", id="trailing assignment"),
+        pytest.param("print(1)\nx = 2", None, "1\n", id="assignment after output"),
+    ],
+)
+def test_programs(run, program, value, stdout):
+    outcome = run(program)
+    assert (outcome.status, outcome.value, outcome.stdout) == ("completed", value, stdout), outcome.text
+
+
+def test_only_what_it_shows_comes_back(run):
+    outcome = run("data = rows(n=200)\nlen(data)")
+    assert outcome.text == "200"
+
+
+def test_a_failing_program_names_its_line_the_exception_and_the_calls_made(run):
+    outcome = run("refund(user='u1')\nx = {}\nx['missing']")
+    assert (outcome.status, outcome.error.type, outcome.error.line) == ("failed", "KeyError", 3)
+    assert outcome.text == (
+        "The program failed in line 3: KeyError: 'missing'\n"
+        "    3 | x['missing']\n"
+        "Calls already made, not undone:\n"
+        '  refund(user="u1") -> "refunded 1.0 to u1"'
+    )
+
+
+def test_a_rejected_program_runs_nothing(run):
+    outcome = run("refund(user='u1')\nrefundd(user='u2')\n")
+    assert (outcome.status, outcome.ran, outcome.calls) == ("rejected", False, ())
+    assert "line 2" in outcome.text
+
+
+def test_a_tools_own_exception_is_told_by_type_only(run, caplog):
+    outcome = run("x = 1\nleaky()")
+    assert "ValueError" in outcome.text
+    assert "hunter2" not in outcome.text + outcome.journal.text()
+    assert "hunter2" in caplog.text
+
+
+def test_what_is_too_large_to_show_is_cut_and_can_be_loaded(run):
+    outcome = run("data = rows(n=5000)\ndata")
+    assert outcome.value[-1] == {"id": 4999, "total": 49990}
+    (cut,) = outcome.truncated
+    assert len(outcome.text) < 9000
+    assert (cut.part, cut.total > 100_000) == ("value", True)
+    assert "more items" in outcome.text
+    assert f"{cut.total:,}" in outcome.text
+    again = run(f"whole = load_value({cut.handle!r})\nlen(whole)")
+    assert again.value == 5000
+
+
+def test_output_too_large_to_show_is_cut_alike(run):
+    outcome = run("for i in range(3000): print('line', i)")
+    (cut,) = outcome.truncated
+    assert (cut.part, len(outcome.text) < 9000) == ("stdout", True)
+    assert run(f"t = load_value({cut.handle!r})\nt.count('line')").value == 3000
+
+
+def test_kept_values_do_not_cross_threads(runner):
+    outcome = runner.run("data = rows(n=5000)\ndata", thread="one")
+    program = f"x = load_value({outcome.truncated[0].handle!r})\nlen(x)"
+    assert runner.run(program, thread="one").status == "completed"
+    assert runner.run(program, thread="two").status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("program", "limits", "limit"),
+    [
+        pytest.param("while True: pass", Limits(seconds=0.5), "seconds", id="busy loop"),
+        pytest.param("import time\ntime.sleep(60)", Limits(seconds=0.5), "seconds", id="sleep"),
+        pytest.param("while True: pass", Limits(cpu_seconds=0.3), "cpu_seconds", id="processor"),
+        pytest.param("x = bytearray(900 << 20)", Limits(memory_mb=256), "memory_mb", id="memory"),
+        pytest.param("for i in range(9): rows(n=i)", Limits(calls=3), "calls", id="calls"),
+        pytest.param("x = 'x' * (3 << 20)\nx", Limits(frame_mb=1), "frame_mb", id="value"),
+        pytest.param(
+            "x = blocking(x=1)\nwhile True: blocking(x=1)", Limits(seconds=0.5), "seconds", id="time in tools"
+        ),
+    ],
+)
+def test_limits(sandbox, program, limits, limit):
+    if limit == "memory_mb" and sandbox.level == "L0":
+        pytest.skip("a FakeSandbox bounds no memory")
+    began = time.monotonic()
+    outcome = CodeRunner(TOOLS, sandbox=sandbox, limits=limits).run(program)
+    assert (outcome.status, outcome.limit) == ("limited", limit), outcome.text
+    assert time.monotonic() - began < 10
+    assert limit in outcome.text
+
+
+def test_a_deadlock_ends_at_once(run):
+    began = time.monotonic()
+    outcome = run("import queue\nqueue.Queue().get()")
+    assert (outcome.status, outcome.error.type) == ("failed", "Deadlock")
+    assert time.monotonic() - began < 10
+
+
+def test_fifty_parallel_calls_overlap(run):
+    outcome = run("r = call_tools([('blocking', {'x': i}) for i in range(50)])\nr")
+    assert outcome.value == list(range(50))
+    assert {call.status for call in outcome.calls} == {"done"}
+
+
+def test_each_run_starts_fresh(run):
+    run("import math\nmath.pi = 3\nleft = 1")
+    assert run("import math\nok = math.pi > 3.1 and 'left' not in globals()\nok").value is True
+
+
+def test_a_used_id_is_refused(run):
+    run("rows()", id="once-1")
+    with pytest.raises(UsageError, match="already used"):
+        run("rows()", id="once-1")
+
+
+def test_inner_ids_begin_with_the_actions_id(run):
+    outcome = run("rows()\nrows(n=1)\n0", id="call_7")
+    assert [call.id for call in outcome.calls] == ["call_7/1", "call_7/2"]
+
+
+def test_events_tell_what_happens_as_it_happens(sandbox):
+    seen = []
+    runner = CodeRunner(TOOLS, sandbox=sandbox, on_event=seen.append)
+    runner.run("rows(n=1)\ntry: broken()\nexcept ToolFailed: pass", id="e")
+    assert [(event["id"], event["tool"], event["status"]) for event in seen] == [
+        ("e/1", "rows", "started"),
+        ("e/1", "rows", "done"),
+        ("e/2", "broken", "started"),
+        ("e/2", "broken", "failed"),
+    ]
+
+
+def test_a_listener_that_raises_is_ignored(sandbox, caplog):
+    def listen(event):
+        raise RuntimeError("no")
+
+    assert CodeRunner(TOOLS, sandbox=sandbox, on_event=listen).run("x = rows()\n1").status == "completed"
+    assert "on_event raised" in caplog.text
+
+
+def test_many_threads_share_one_runner(runner):
+    results = {}
+
+    def work(index):
+        results[index] = runner.run(f"r = rows(n={index})\nlen(r) + 0").value
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {index: index for index in range(8)}
+
+
+async def test_many_tasks_share_one_runner(runner):
+    outcomes = await asyncio.gather(*(runner.arun(f"r = await later(x={n})\nr + 0") for n in range(8)))
+    assert [outcome.value for outcome in outcomes] == list(range(8))
+
+
+async def test_cancelling_kills_the_guest_and_stops_the_tools(sandbox):
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def hang(call_or_tool, call):
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
+
+    runner = CodeRunner(TOOLS, sandbox=sandbox)
+    task = asyncio.create_task(runner.arun("x = rows()\nx", invoke=hang))
+    await asyncio.wait_for(started.wait(), 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(stopped.wait(), 30)
+
+
+def test_a_tool_still_running_at_the_end_is_journalled_when_it_returns(sandbox, tmp_path):
+    release, journal = threading.Event(), SqliteJournal(tmp_path / "j.db")
+
+    def invoke(one, call):
+        release.wait(30)
+        return "late"
+
+    runner = CodeRunner(TOOLS, sandbox=sandbox, limits=Limits(seconds=0.5), journal=journal)
+    outcome = runner.run("x = refund(user='u')\nx", id="late", invoke=invoke)
+    assert (outcome.limit, outcome.calls[0].status) == ("seconds", "started")
+    release.set()
+    deadline = time.monotonic() + 30
+    while "undelivered" not in journal.read("late")[-1] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert '"undelivered":true' in journal.read("late")[-1]
+
+
+def test_a_usage_error_of_a_tool_ends_the_action(run):
+    def invoke(one, call):
+        raise UsageError("this tool interrupts; use mode json")
+
+    async def ainvoke(one, call):
+        invoke(one, call)
+
+    outcome = run(
+        "try:\n    refund(user='u')\nexcept Exception:\n    print('swallowed')", invoke=_either(run, invoke, ainvoke)
+    )
+    assert (outcome.status, outcome.stdout) == ("failed", "")
+    assert "mode json" in outcome.text
+
+
+def _either(run, sync, twin):
+    return sync if getattr(run, "__name__", "") == "run" else twin
+
+
+def test_an_unavailable_sandbox_is_an_error_and_nothing_weaker_is_tried():
+    class Missing:
+        name, level = "missing", "none"
+
+        def start(self, limits):
+            raise SandboxUnavailable("no namespaces here", missing=["user namespaces"])
+
+    with pytest.raises(SandboxUnavailable, match="no namespaces"):
+        CodeRunner(TOOLS, sandbox=Missing()).run("for i in range(2): rows(n=i)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"sandbox": "cloud"}, "sandbox"),
+        ({"interrupt_on": {"nope": True}}, "nope"),
+        ({"interrupt_on": {"refund": {"allowed_decisions": ["maybe"]}}}, "allowed_decisions"),
+        ({"interrupt_on": {"refund": {"alowed": []}}}, "interrupt_on"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_built(arguments, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        CodeRunner(TOOLS, **arguments)
+
+
+# ---- pausing and resuming
+
+
+PROGRAM = """
+users = [r['id'] for r in rows(n=3)]
+done = []
+for user in users:
+    done.append(refund(user=f'u{user}', amount=user + 0.5))
+done
+"""
+
+
+@pytest.fixture(params=["resume", "aresume"])
+def gated(request, sandbox, tmp_path):
+    """A runner with an approval, and how to run and resume with it."""
+    calls = []
+
+    def invoke(one, call):
+        calls.append(call.arguments)
+        return one.invoke(call)
+
+    async def ainvoke(one, call):
+        return invoke(one, call)
+
+    runner = CodeRunner(
+        TOOLS, sandbox=sandbox, interrupt_on={"refund": True}, journal=SqliteJournal(tmp_path / "journal.db")
+    )
+    if request.param == "resume":
+        return calls, lambda *a, **k: runner.run(*a, invoke=invoke, **k), lambda *a: runner.resume(*a, invoke=invoke)
+
+    def run(*a, **k):
+        return asyncio.run(runner.arun(*a, invoke=ainvoke, **k))
+
+    return calls, run, lambda *a: asyncio.run(runner.aresume(*a, invoke=ainvoke))
+
+
+def test_approvals_one_after_the_other_repeat_nothing(gated):
+    calls, run, resume = gated
+    outcome = run(PROGRAM, id="a")
+    for n in range(3):
+        assert outcome.status == "paused"
+        assert [one.call.arguments["user"] for one in outcome.waiting] == [f"u{n}"]
+        outcome = resume("a", {outcome.waiting[0].call.id: "approve"})
+    assert (outcome.status, len(outcome.value)) == ("completed", 3)
+    assert [call.get("user", "rows") for call in calls] == ["rows", "u0", "u1", "u2"]
+
+
+def test_parallel_approvals_are_asked_at_once_and_answered_by_id(gated):
+    calls, run, resume = gated
+    outcome = run("r = call_tools([('refund', {'user': u}) for u in 'abc'])\nr", id="p")
+    by_user = {one.call.arguments["user"]: one.call.id for one in outcome.waiting}
+    edited = {"type": "edit", "edited_action": {"name": "refund", "args": {"user": "z"}}}
+    outcome = resume("p", {by_user["b"]: edited, by_user["c"]: {"type": "respond", "message": "no need"}})
+    assert [one.call.id for one in outcome.waiting] == [by_user["a"]]
+    outcome = resume("p", {by_user["a"]: "approve"})
+    assert outcome.value == ["refunded 1.0 to a", "refunded 1.0 to z", "no need"]
+    assert sorted(call["user"] for call in calls) == ["a", "z"]
+
+
+def test_the_program_cannot_swallow_a_pause(gated):
+    _, run, resume = gated
+    program = "try:\n    x = refund(user='u')\nexcept BaseException as e:\n    x = repr(e)\nx"
+    outcome = run(program, id="s")
+    assert outcome.status == "paused"
+    assert resume("s", {"s/1": {"type": "reject", "message": "no"}}).value.startswith("ApprovalRejected(")
+
+
+@pytest.mark.parametrize(
+    ("decisions", "complaint"),
+    [
+        ({"d/9": "approve"}, "d/9"),
+        ({"d/1": "maybe"}, "maybe"),
+        ({"d/1": {"type": "edit"}}, "edited_action"),
+        ({"d/1": {"type": "edit", "edited_action": {"name": "rows", "args": {}}}}, "not the tool"),
+        ({"d/1": {"type": "edit", "edited_action": {"name": "refund", "args": {"usr": 1}}}}, "usr"),
+    ],
+)
+def test_a_decision_that_does_not_fit_is_refused_and_changes_nothing(gated, decisions, complaint):
+    _, run, resume = gated
+    run("x = refund(user='u')\nx", id="d")
+    with pytest.raises(UsageError, match=complaint):
+        resume("d", decisions)
+    assert resume("d", {"d/1": "approve"}).status == "completed"
+
+
+def test_an_action_that_is_over_or_unknown_cannot_be_resumed(gated):
+    _, run, resume = gated
+    run("rows()", id="over")
+    with pytest.raises(UsageError, match="over"):
+        resume("over")
+    with pytest.raises(UsageError, match="no action"):
+        resume("nowhere")
+
+
+CRASH = """
+import os, sys
+from callgate import CodeRunner, SqliteJournal, tool
+from callgate.testing.fake import FakeSandbox
+
+@tool
+def charge(n: int) -> int:
+    with open(sys.argv[2], "a") as log:
+        log.write(f"{n}\\n")
+    if n == int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return n
+
+runner = CodeRunner([charge], sandbox=FakeSandbox(), journal=SqliteJournal(sys.argv[1]))
+if sys.argv[4] == "run":
+    runner.run("total = 0\\nfor i in range(4): total += charge(n=i)\\ntotal", id="c")
+else:
+    outcome = runner.resume("c", {"c/3": {"type": "done", "value": 2}} if sys.argv[4] == "decide" else {})
+    print(outcome.status, outcome.value, [one.unknown for one in outcome.waiting])
+"""
+
+
+def test_a_crash_in_the_middle_of_a_write_repeats_nothing(tmp_path):
+    script, log, journal = tmp_path / "crash.py", tmp_path / "log", tmp_path / "journal.db"
+    script.write_text(CRASH)
+
+    def process(kill_at, what):
+        command = [sys.executable, str(script), str(journal), str(log), str(kill_at), what]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+
+    assert process(2, "run").returncode == -signal.SIGKILL
+    assert process(-1, "look").stdout.split() == ["paused", "None", "[True]"]
+    assert process(-1, "decide").stdout.split() == ["completed", "6", "[]"]
+    assert log.read_text().split() == ["0", "1", "2", "3"]
