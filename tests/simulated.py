@@ -19,7 +19,7 @@ from callgate.journal import Journal
 from callgate.limits import Limits
 from callgate.policy import InterruptOn, Policy, approvals
 from callgate.replay import read_recording
-from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame
+from callgate.sandboxes.base import HEADER, CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 from callgate.tools import Call, Catalogue, Tool
 
@@ -173,8 +173,7 @@ class Pass:
                 heapq.heappush(self._running, (moment, step.n, step))
             elif isinstance(step, Send):
                 assert self._event is None, "a guest at rest is handed exactly one event"
-                raw = {key: decode(text) for key, text in (step.raw or {}).items()}
-                self._event = {**step.fields, **raw}
+                self._event = decode(step.frame[HEADER:])
             elif isinstance(step, Notify):
                 self.notices.append((step.call.id, step.call.status))
             else:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from callgate.codec import JSON
+from callgate.codec import JSON, encode
 from callgate.tools import Call
 
 __all__ = ["CallState", "Key", "Result", "refusal"]
@@ -38,6 +38,8 @@ class CallState:
     tool: str
     arguments: str
     """Canonical text."""
+    names: tuple[str, ...]
+    """Of the arguments."""
     key: Key
     fault: str | None = None
     """Why its arguments cannot be carried, if they cannot."""
@@ -55,6 +57,12 @@ class CallState:
     status: str = "held"
     """held | waiting | started | done | failed | refused | withdrawn"""
 
+    @property
+    def label(self) -> str:
+        """Its id and identity as they stand in each of its journal lines."""
+        tool, key, n = self.key
+        return f'"call":{encode(self.id)},"tool":{encode(tool)},"key":"{key}","n":{n}'
+
     def as_call(self) -> Call:
-        """Return what its tool, and whoever decides about it, is given."""
+        """Return what its tool, and whoever decides about it, is given: arguments nobody else holds."""
         return Call(id=self.id, tool=self.tool, arguments=json.loads(self.ran or self.arguments))

@@ -71,11 +71,15 @@ def decode(text: str | bytes) -> JSON:
         NotJSON: for text that is no JSON, or that names NaN or Infinity.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        text = text if isinstance(text, str) else text.decode()
+        value, end = _decoder.raw_decode(text)
     except RecursionError:
         raise NotJSON(f"nested deeper than {DEPTH} levels") from None
     except ValueError as error:
         raise NotJSON(f"not JSON: {error}") from None
+    if end != len(text):
+        raise NotJSON("not JSON: something follows the value")
+    return value
 
 
 def digest(text: str) -> str:
@@ -85,6 +89,9 @@ def digest(text: str) -> str:
 
 def _refuse_constant(name: str) -> float:
     raise NotJSON(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # made once: it costs more than parsing a small text
 
 
 def _dump(value: object, *, refuse: bool) -> str:

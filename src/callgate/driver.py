@@ -23,7 +23,7 @@ from callgate.errors import JournalError, ToolFailed, UsageError
 from callgate.gate import Gate
 from callgate.journal import JournalStore
 from callgate.limits import Limits
-from callgate.sandboxes.base import BadFrame, Frames, Guest, frame
+from callgate.sandboxes.base import BadFrame, Frames, Guest
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 from callgate.tools import Call, Tool
 from callgate.workers import Workers
@@ -185,7 +185,7 @@ class _ThreadDriver:
         while waiting:
             step = waiting.popleft()
             if isinstance(step, Send):
-                run.guest.send(frame(step.fields, raw=step.raw), SEND_SECONDS)
+                run.guest.send(step.frame, SEND_SECONDS)
             elif isinstance(step, Record):
                 run.store.append(run.key, step.position, step.lines)
                 waiting.extend(run.gate.recorded(self._clock.now()))
@@ -313,7 +313,7 @@ class _LoopDriver:
         while waiting:
             step = waiting.popleft()
             if isinstance(step, Send):
-                await run.guest.asend(frame(step.fields, raw=step.raw), SEND_SECONDS)
+                await run.guest.asend(step.frame, SEND_SECONDS)
             elif isinstance(step, Record):
                 await run.store.aappend(run.key, step.position, step.lines)
                 waiting.extend(run.gate.recorded(self._clock.now()))

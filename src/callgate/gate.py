@@ -22,7 +22,7 @@ from callgate.outbox import Outbox
 from callgate.policy import Policy, decided
 from callgate.replay import Record as Recorded
 from callgate.replay import Recording, Resumed
-from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame
+from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
 from callgate.steps import End, Pause, Send, Start, Step, Waiting
 
 __all__ = ["Gate", "status_of"]
@@ -155,7 +155,8 @@ class Gate:
         key = (*base, self._seen[base])
         self._seen[base] += 1
         n, call_id = frame.n, f"{self._action}/{frame.n}"
-        call = CallState(n=n, id=call_id, tool=frame.tool, arguments=arguments, key=key, fault=fault)
+        names = tuple(frame.args)
+        call = CallState(n=n, id=call_id, tool=frame.tool, arguments=arguments, names=names, key=key, fault=fault)
         self.calls.append(call)
         if n != len(self.calls):
             self._failed("ProtocolError", "the guest broke the protocol")
@@ -376,8 +377,8 @@ class Gate:
         if tool.effect != "write":
             self._out.add(start)
             return
-        raw = {"ran": call.ran} if call.ran is not None else {}
-        self._out.record_call("started", call, self._program_time(), {}, raw, lambda: self._out.add(start))
+        ran = f',"ran":{call.ran}' if call.ran is not None else ""
+        self._out.record_call("started", call, self._program_time(), ran, lambda: self._out.add(start))
         self._recording.decisions.pop(call.key, None)  # used up: a second unknown outcome is a second question
 
     def _finish(self, call: CallState, result: Result) -> None:
@@ -386,8 +387,7 @@ class Gate:
         call.at = self._recording.last_at = max(self._recording.last_at, self._program_time())
         call.status = status_of(result)
         self._out.notify(call)
-        fields: dict[str, JSON] = {"undelivered": True} if self._over else {}
-        self._out.record_result(call, result, fields, lambda: self._deliver(call))
+        self._out.record_result(call, result, self._over, lambda: self._deliver(call))
         self._recording.decisions.pop(call.key, None)
 
     def _deliver(self, call: CallState) -> None:
@@ -407,8 +407,8 @@ class Gate:
             shown = self._policy.shown(call)
             if unknown or call.asked != shown:
                 why = "unknown" if unknown else "approval"
-                fields: dict[str, JSON] = {"why": why, "schema": shown}
-                self._out.record_call("asked", call, self._program_time(), fields, {})
+                parts = f',"why":"{why}","schema":"{shown}"'
+                self._out.record_call("asked", call, self._program_time(), parts)
             waiting.append(Waiting(call=call.as_call(), unknown=unknown, description=description, allowed=allowed))
         self._conclude(Pause(waiting=tuple(waiting)))
 
@@ -451,7 +451,7 @@ class Gate:
 
     def _send(self, fields: dict[str, JSON]) -> None:
         self._resting = False
-        self._out.add(Send(fields=fields))
+        self._out.add(Send(frame=frame(fields)))
 
 
 def status_of(result: Result) -> str:

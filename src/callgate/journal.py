@@ -88,9 +88,12 @@ class Journal:
             fields: parts of the entry; "e" names its kind.
             raw: further parts whose values are canonical JSON text already.
         """
-        body = encode(fields)[:-1]
         parts = "".join(f',"{key}":{text}' for key, text in raw.items())
-        line = f'{body}{parts},"prev":"{self.head}"}}'
+        return self.add_text(encode(fields)[:-1] + parts)
+
+    def add_text(self, body: str) -> str:
+        """Append an entry given as the JSON text of an object without its closing brace, and return its line."""
+        line = f'{body},"prev":"{self.head}"}}'
         self._lines.append(line)
         self.head = digest(line)
         return line

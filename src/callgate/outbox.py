@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable
 
 from callgate.calls import CallState, Result
-from callgate.codec import JSON, digest
+from callgate.codec import JSON, digest, encode
 from callgate.journal import INLINE, Journal
+from callgate.sandboxes.base import answer, frame
 from callgate.steps import Keep, Notify, Record, Send, Step
 
 __all__ = ["Outbox", "handle_of"]
@@ -58,9 +59,9 @@ class Outbox:
     def answer(self, n: int, at: float, result: Result) -> None:
         """Hand the guest the result of call n."""
         if result.error is not None:
-            self._steps.append(Send(fields={"answer": n, "at": at, "error": result.error}))
+            self._steps.append(Send(frame=frame({"answer": n, "at": at, "error": result.error})))
         else:
-            self._steps.append(Send(fields={"answer": n, "at": at}, raw={"value": result.text}))
+            self._steps.append(Send(frame=answer(n, at, result.text)))
 
     def keep(self, text: str) -> dict[str, JSON]:
         """Store a large value and return what a line says in its place."""
@@ -82,28 +83,30 @@ class Outbox:
             self._after.append((len(self._journal), then))
 
     def record_call(
-        self,
-        kind: str,
-        call: CallState,
-        at: float,
-        fields: dict[str, JSON],
-        raw: dict[str, str],
-        then: Callable[[], None] | None = None,
+        self, kind: str, call: CallState, at: float, parts: str = "", then: Callable[[], None] | None = None
     ) -> None:
-        """Write a line about a call; the first one of an action holds its arguments."""
-        tool, key, n = call.key
-        if not call.recorded:
-            raw = {"args": call.arguments, **raw}
-            call.recorded = True
-        self.record({"e": kind, "call": call.id, "tool": tool, "key": key, "n": n, "at": at, **fields}, raw, then)
+        """Write a line about a call; the first one of an action holds its arguments.
 
-    def record_result(self, call: CallState, result: Result, fields: dict[str, JSON], then: Callable[[], None]) -> None:
-        """Write how a call ended."""
-        raw: dict[str, str] = {}
+        Args:
+            kind: of the entry.
+            call: it is about.
+            at: program time, in seconds.
+            parts: more of it, as JSON text: `,"name":value` for each.
+            then: what to do once the line is durable.
+        """
+        if not call.recorded:
+            parts = f',"args":{call.arguments}{parts}'
+            call.recorded = True
+        self._lines.append(self._journal.add_text(f'{{"e":"{kind}",{call.label},"at":{at!r}{parts}'))
+        if then is not None:
+            self._after.append((len(self._journal), then))
+
+    def record_result(self, call: CallState, result: Result, late: bool, then: Callable[[], None]) -> None:
+        """Write how a call ended; late says that the program will not hear of it."""
         if result.error is not None:
-            fields = {**fields, "error": result.error}
+            parts = f',"error":{encode(result.error)}'
         elif len(result.text) > INLINE:
-            fields = {**fields, "kept": self.keep(result.text)}
+            parts = f',"kept":{encode(self.keep(result.text))}'
         else:
-            raw["value"] = result.text
-        self.record_call("done", call, call.at, fields, raw, then)
+            parts = f',"value":{result.text}'
+        self.record_call("done", call, call.at, f',"undelivered":true{parts}' if late else parts, then)

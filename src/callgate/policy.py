@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ class Policy:
         if "code" not in tool.callers:
             text = f"{call.tool} may only be called as a plain tool call, not from code"
             return refusal("NotAllowed", text, tool=call.tool)
-        fault = call.fault or tool.fault(json.loads(call.arguments))
+        fault = call.fault or tool.fault(call.names)
         if fault is not None:
             return refusal("InvalidArguments", fault, tool=call.tool)
         if call.n > self.limits.calls:

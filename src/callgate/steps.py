@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from callgate.calls import CallState
 from callgate.codec import JSON
@@ -15,24 +15,21 @@ Status: TypeAlias = Literal["completed", "failed", "rejected", "limited", "pause
 """completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class Keep(NamedTuple):
     """Store a large value durably under its handle; the next `Record` refers to it."""
 
     handle: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """Make these journal lines durable, then say so with `Gate.recorded`."""
 
     position: int
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(NamedTuple):
     """Run a tool now and report with `Gate.returned`."""
 
     n: int
@@ -40,16 +37,13 @@ class Start:
     call: Call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
-    """Hand the guest this event; `raw` adds canonical text under a key."""
+class Send(NamedTuple):
+    """Hand the guest this event."""
 
-    fields: dict[str, JSON]
-    raw: dict[str, str] | None = None
+    frame: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notify:
+class Notify(NamedTuple):
     """Tell whoever watches what happens to a call; its `status` says what."""
 
     call: CallState
@@ -68,15 +62,13 @@ class Waiting:
     """The decisions that may be taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(NamedTuple):
     """Tear the guest down and ask humans."""
 
     waiting: tuple[Waiting, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class End(NamedTuple):
     """The action is over; tear the guest down."""
 
     status: Status

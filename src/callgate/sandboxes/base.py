@@ -1,6 +1,6 @@
 """What every sandbox offers, and the frames a guest and a host exchange.
 
-A frame is four bytes of big-endian length and that many bytes of ASCII JSON, one object with one leading key:
+A frame is four bytes of big-endian length and that many bytes of ASCII JSON, one object, its kind named by a key:
 
     guest -> host   {"call": n, "tool": name, "args": {...}}       ask for a tool; n counts from 1
                     {"drop": n}                                     the program no longer waits for call n
@@ -17,9 +17,8 @@ event, `answer` or `clock`, that the host hands it. The channel carries no autho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from callgate.codec import JSON, NotJSON, decode, encode
 from callgate.limits import Limits
@@ -35,14 +34,14 @@ __all__ = [
     "OutFrame",
     "RestFrame",
     "Sandbox",
+    "answer",
     "frame",
 ]
 
 HEADER = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallFrame:
+class CallFrame(NamedTuple):
     """The program asks for a tool."""
 
     n: int
@@ -50,30 +49,26 @@ class CallFrame:
     args: dict[str, JSON]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropFrame:
+class DropFrame(NamedTuple):
     """The program gave up on call n."""
 
     n: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutFrame:
+class OutFrame(NamedTuple):
     """The program printed."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestFrame:
+class RestFrame(NamedTuple):
     """No strand of the program can run."""
 
     until: float | None
     """The program time of its earliest timer, in seconds, or None."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndFrame:
+class EndFrame(NamedTuple):
     """The program is over."""
 
     value: JSON
@@ -130,27 +125,65 @@ def _parse(body: bytes) -> Frame:
         fields = decode(body)
     except NotJSON as error:
         raise BadFrame(str(error)) from None
-    match fields:
-        case {"call": int(n), "tool": str(tool), "args": dict(args)} if len(fields) == 3:
-            return CallFrame(n=n, tool=tool, args=args)
-        case {"rest": None}:
-            return RestFrame(until=None)
-        case {"rest": int() | float() as until}:
-            return RestFrame(until=float(until))
-        case {"out": str(text)}:
-            return OutFrame(text=text)
-        case {"drop": int(n)}:
-            return DropFrame(n=n)
-        case {"end": {"value": value, "error": (None | dict()) as error, "printed": int(printed)}}:
-            return EndFrame(value=value, error=error, printed=printed)
+    for kind in fields if isinstance(fields, dict) else ():
+        if kind in _PARSERS and (parsed := _PARSERS[kind](fields)) is not None:
+            return parsed
     raise BadFrame("a frame of unknown form")
 
 
-def frame(fields: dict[str, JSON], *, raw: dict[str, str] | None = None) -> bytes:
-    """Return one frame of fields; raw adds keys whose values are canonical JSON text already."""
-    body = encode(fields)
-    if raw:
-        body = body[:-1] + "".join(f',"{key}":{text}' for key, text in raw.items()) + "}"
+def _whole(number: object) -> bool:
+    return type(number) is int
+
+
+def _call(fields: dict[str, JSON]) -> Frame | None:
+    n, tool, args = fields["call"], fields.get("tool"), fields.get("args")
+    if _whole(n) and isinstance(tool, str) and isinstance(args, dict) and "\\ud" not in ascii(tool):
+        return CallFrame(n=n, tool=tool, args=args)
+    return None
+
+
+def _rest(fields: dict[str, JSON]) -> Frame | None:
+    until = fields["rest"]
+    if until is None or type(until) in (int, float):
+        return RestFrame(until=None if until is None else float(until))
+    return None
+
+
+def _out(fields: dict[str, JSON]) -> Frame | None:
+    return OutFrame(text=fields["out"]) if isinstance(fields["out"], str) else None
+
+
+def _drop(fields: dict[str, JSON]) -> Frame | None:
+    return DropFrame(n=fields["drop"]) if _whole(fields["drop"]) else None
+
+
+def _end(fields: dict[str, JSON]) -> Frame | None:
+    match fields["end"]:
+        case {"value": value, "error": (None | dict()) as error, "printed": int(printed)}:
+            return EndFrame(value=value, error=error, printed=printed)
+    return None
+
+
+_PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {
+    "call": _call,
+    "rest": _rest,
+    "out": _out,
+    "drop": _drop,
+    "end": _end,
+}
+
+
+def answer(n: int, at: float, value: str) -> bytes:
+    """Return the frame that answers call n; value is canonical JSON text."""
+    return _framed(f'{{"answer":{n},"at":{at!r},"value":{value}}}')
+
+
+def frame(fields: dict[str, JSON]) -> bytes:
+    """Return one frame of fields."""
+    return _framed(encode(fields))
+
+
+def _framed(body: str) -> bytes:
     data = body.encode("ascii")
     return len(data).to_bytes(HEADER, "big") + data
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 PACKAGE = "callgate_guest"
 """The package the modules form inside; they import one another relatively."""
 
-_LOADER = '''\
+_LOADER = """\
 import sys, types
 def _load(package, sources):
     root = sys.modules[package] = types.ModuleType(package)
@@ -22,7 +22,7 @@ def _load(package, sources):
         sys.modules[module.__name__] = module
         exec(compile(text, f"<{package}.{name}>", "exec"), module.__dict__)
         setattr(root, name, module)
-'''
+"""
 
 
 def source(modules: Mapping[str, str], entry: str) -> str:

@@ -260,8 +260,10 @@ def install() -> None:
         if hasattr(os, name):
             setattr(os, name, lambda: PROCESSORS)
     _install_main_thread()
-    _let_look(threading.Event, "is_set")
-    _let_look(concurrent.futures.Future, "done")
+    _let_look(threading.Event, "is_set", baton.spin)
+    _let_look(concurrent.futures.Future, "done", baton.spin)
+    for name in ("qsize", "empty"):
+        _let_look(queue.SimpleQueue, name, baton.turn)
 
 
 def _install_main_thread() -> None:
@@ -279,15 +281,15 @@ def _install_main_thread() -> None:
             setattr(main, name, handle)
 
 
-def _let_look(cls: type, name: str) -> None:
+def _let_look(cls: type, name: str, pause: Callable[[], object]) -> None:
     """Make a look at something that has not happened yet a turn of a busy wait."""
     question = getattr(cls, name)
 
     @functools.wraps(question)
-    def look(self: object) -> bool:
+    def look(self: object) -> Any:
         answer = question(self)
-        if not answer:
-            baton.spin()
+        if not answer or name == "empty":
+            pause()
         return answer
 
     setattr(cls, name, look)

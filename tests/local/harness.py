@@ -1,0 +1,71 @@
+"""One program in a local sandbox, in simulated time: whatever the guest waits for is due at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from callgate.limits import Limits
+from callgate.sandboxes.base import EndFrame, Frames, OutFrame, RestFrame, frame
+
+PATIENCE = 30.0
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a guest sent."""
+
+    value: Any = None
+    error: dict[str, Any] | None = None
+    out: str = ""
+    gone: bool = False
+    """It ended without saying so."""
+
+
+def order(program: str, limits: Limits | None = None, wall: float = 1_800_000_000.0) -> bytes:
+    """Return the frame that brings a program."""
+    limits = limits or Limits()
+    bounds = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
+    return frame({"run": {"program": program, "seed": 7, "wall": wall, "tools": {}, "limits": bounds}})
+
+
+def run(sandbox: Any, program: str, limits: Limits | None = None) -> Result:
+    """Run one program to its end."""
+    guest = sandbox.start(limits or Limits())
+    try:
+        guest.send(order(program, limits), PATIENCE)
+        return converse(guest)
+    finally:
+        guest.kill()
+
+
+def converse(guest: Any) -> Result:
+    """Move the guest's clock on until it ends."""
+    frames, result, now = Frames(16), Result(), 0.0
+    while True:
+        data = guest.receive(PATIENCE)
+        assert data is not None, f"the guest says nothing for {PATIENCE} s"
+        if not data:
+            result.gone = True
+            return result
+        for one in frames.feed(data):
+            match one:
+                case OutFrame(text=text):
+                    result.out += text
+                case RestFrame(until=until):
+                    assert until is not None, "the guest waits for ever"
+                    now = max(now, until)
+                    guest.send(frame({"clock": now, "wall": 1_800_000_000.0}), PATIENCE)
+                case EndFrame(value=value, error=error):
+                    result.value, result.error = value, error
+                    return result
+                case _:
+                    raise AssertionError(one)
+
+
+def value(sandbox: Any, program: str, limits: Limits | None = None) -> Any:
+    """Return what a program ends with."""
+    result = run(sandbox, program, limits)
+    assert not result.gone, "the guest died"
+    assert result.error is None, result.error
+    return result.value

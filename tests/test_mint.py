@@ -1,0 +1,152 @@
+"""Checking before running refuses no program of a real corpus that would have run clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from callgate.codec import JSON
+from callgate.errors import ProgramError, SandboxUnavailable
+from callgate.limits import Limits
+from callgate.parsing import parse
+from callgate.program import check, normalise
+from callgate.tools import Catalogue, Tool
+
+_WORKLOADS = Path(os.environ.get("CALLGATE_WORKLOADS") or Path(__file__).parents[1] / ".." / "shared" / "workloads")
+_CORPUS = _WORKLOADS / "code_actions_mint.jsonl"
+
+_SIGNATURES = {
+    "wikipedia_search": ["query"],
+    "put": ["object", "receptacle"],
+    "goto": ["receptacle"],
+    "take_from": ["object", "receptacle"],
+    "open_receptacle": ["receptacle"],
+    "toggle": ["object_or_receptacle"],
+    "close_receptacle": ["receptacle"],
+    "clean": ["object", "receptacle"],
+    "heat": ["object", "receptacle"],
+    "cool": ["object", "receptacle"],
+    "use": ["receptacle"],
+    "look": [],
+}
+"""The tools of the corpus, as its tasks describe them to the models."""
+
+SECONDS = 20.0
+
+
+def _tools() -> list[Tool]:
+    return [
+        Tool(
+            name=name,
+            input_schema={"type": "object", "properties": {one: {} for one in names}, "required": names},
+            effect="read",
+            invoke=lambda call: f"{call.tool}: done",
+        )
+        for name, names in _SIGNATURES.items()
+    ]
+
+
+def _corpus() -> list[str]:
+    """Return each distinct block, behind the blocks of its sequence that come before it."""
+    if not _CORPUS.exists():
+        pytest.skip(f"no workload {_CORPUS.name}; CALLGATE_WORKLOADS names its folder")
+    programs: dict[str, None] = {}
+    with _CORPUS.open(encoding="utf-8") as lines:
+        for line in lines:
+            blocks: list[str] = []
+            for step in json.loads(line)["steps"]:
+                blocks.append(step["code"])
+                programs["\n".join(blocks)] = None
+    return list(programs)
+
+
+def _refusals(programs: Iterable[str], catalogue: Catalogue) -> dict[str, ProgramError]:
+    refused: dict[str, ProgramError] = {}
+    for program in programs:
+        try:
+            check(normalise(program), catalogue)
+        except ProgramError as error:
+            refused[program] = error
+    return refused
+
+
+def runs_clean(program: str, tools: list[Tool]) -> bool:
+    """Run a program in the local sandbox, unchecked, and say whether it ended without an error."""
+    sandboxes = pytest.importorskip("callgate.sandboxes")
+    from callgate.sandboxes.base import CallFrame, EndFrame, Frames, RestFrame, frame
+
+    limits = Limits()
+    functions: JSON = {
+        name: {"tool": tool.name, "params": list(tool.parameters)} for name, tool in Catalogue(tools).functions.items()
+    }
+    sandbox = sandboxes.LocalSandbox()
+    try:
+        guest = sandbox.start(limits)
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    try:
+        bounds: JSON = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
+        run: JSON = {"program": program, "seed": 0, "wall": 0.0, "tools": functions, "limits": bounds}
+        guest.send(frame({"run": run}), SECONDS)
+        frames, calls, clock, ends_at = Frames(limits.frame_mb), list[int](), 0.0, time.monotonic() + SECONDS
+        while time.monotonic() < ends_at:
+            data = guest.receive(ends_at - time.monotonic())
+            if not data:
+                return False
+            for one in frames.feed(data):
+                match one:
+                    case EndFrame(error=error):
+                        return error is None
+                    case CallFrame(n=n):
+                        calls.append(n)
+                    case RestFrame(until=until):
+                        if calls:
+                            guest.send(frame({"answer": calls.pop(0), "at": clock, "value": "done"}), SECONDS)
+                        elif until is None:
+                            return False
+                        else:
+                            clock = until
+                            guest.send(frame({"clock": clock, "wall": 0.0}), SECONDS)
+                    case _:
+                        pass
+        return False
+    finally:
+        guest.kill()
+        sandbox.close()
+
+
+def test_the_check_decides_on_every_program_of_the_corpus() -> None:
+    programs = _corpus()
+    refused = _refusals(programs, Catalogue(_tools()))
+    assert 0 < len(refused) < len(programs) * 0.08
+    assert all(str(error) and len(str(error)) <= 1_000 for error in refused.values())
+
+
+def test_every_refusal_names_a_line_of_the_program() -> None:
+    for program, error in _refusals(_corpus(), Catalogue(_tools())).items():
+        assert error.line is None or 1 <= error.line <= program.count("\n") + 1
+
+
+def test_names_called_undefined_are_bound_nowhere_in_the_program() -> None:
+    for program, error in _refusals(_corpus(), Catalogue(_tools())).items():
+        if found := re.match(r"The name '(\w+)' is not defined", str(error)):
+            name = re.escape(found[1])
+            assert not re.search(rf"(?<![\w.]){name}\s*=(?!=)[^=]*$", program, re.MULTILINE), (program, str(error))
+            assert not re.search(rf"\bimport\b.*\b{name}\b|\bdef {name}\b|\bfor\b.*\b{name}\b.*\bin\b", program)
+
+
+@pytest.mark.timeout(900)
+def test_no_refused_program_of_the_corpus_runs_clean() -> None:
+    tools = _tools()
+    for program in _refusals(_corpus(), Catalogue(tools)):
+        try:
+            parse(program)
+        except ProgramError:
+            continue  # what does not compile does not run
+        assert not runs_clean(program, tools), program
