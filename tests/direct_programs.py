@@ -129,7 +129,7 @@ _PROGRAMS = {
 def programs() -> list[tuple[str, str]]:
     """Return pairs of an id and a program, the same on every call."""
     return [
-        (f"{form}-{call}", template.format(source))
+        (f"{form}:{call}", template.format(source))
         for form, template in _PROGRAMS.items()
         for call, source in _CALLS.items()
     ]

@@ -118,7 +118,7 @@ class Pass:
         journal = Journal(life.lines)
         policy = Policy(dict(world.catalogue().tools), approvals(world.interrupt_on, world.catalogue()), world.limits)
         recording = read_recording(journal, life.kept.__getitem__)
-        self.gate = Gate(action="a", policy=policy, journal=journal, recording=recording, wall=2_000_000.0)
+        self.gate = Gate(action="a", policy=policy, journal=journal, recording=recording, wall=2e6, watched=True)
         self.life, self.world, self.kill_after = life, world, kill_after
         self.now = 0.0
         self.events: list[dict[str, Any]] = []

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,8 @@ def _tools() -> list[Tool]:
     ]
 
 
-def _corpus() -> list[str]:
+@pytest.fixture(scope="module")
+def corpus() -> list[str]:
     """Return each distinct block, behind the blocks of its sequence that come before it."""
     if not _CORPUS.exists():
         pytest.skip(f"no workload {_CORPUS.name}; CALLGATE_WORKLOADS names its folder")
@@ -66,9 +66,11 @@ def _corpus() -> list[str]:
     return list(programs)
 
 
-def _refusals(programs: Iterable[str], catalogue: Catalogue) -> dict[str, ProgramError]:
+@pytest.fixture(scope="module")
+def refused(corpus: list[str]) -> dict[str, ProgramError]:
+    catalogue = Catalogue(_tools())
     refused: dict[str, ProgramError] = {}
-    for program in programs:
+    for program in corpus:
         try:
             check(normalise(program), catalogue)
         except ProgramError as error:
@@ -121,30 +123,30 @@ def runs_clean(program: str, tools: list[Tool]) -> bool:
         sandbox.close()
 
 
-def test_the_check_decides_on_every_program_of_the_corpus() -> None:
-    programs = _corpus()
-    refused = _refusals(programs, Catalogue(_tools()))
-    assert 0 < len(refused) < len(programs) * 0.08
+def test_the_check_decides_on_every_program_of_the_corpus(corpus: list[str], refused: dict[str, ProgramError]) -> None:
+    assert 0 < len(refused) < len(corpus) * 0.08
     assert all(str(error) and len(str(error)) <= 1_000 for error in refused.values())
 
 
-def test_every_refusal_names_a_line_of_the_program() -> None:
-    for program, error in _refusals(_corpus(), Catalogue(_tools())).items():
-        assert error.line is None or 1 <= error.line <= program.count("\n") + 1
+def test_every_refusal_names_a_line_of_the_program(refused: dict[str, ProgramError]) -> None:
+    for program, error in refused.items():
+        assert error.line is not None
+        assert 1 <= error.line <= program.count("\n") + 1
 
 
-def test_names_called_undefined_are_bound_nowhere_in_the_program() -> None:
-    for program, error in _refusals(_corpus(), Catalogue(_tools())).items():
-        if found := re.match(r"The name '(\w+)' is not defined", str(error)):
-            name = re.escape(found[1])
-            assert not re.search(rf"(?<![\w.]){name}\s*=(?!=)[^=]*$", program, re.MULTILINE), (program, str(error))
-            assert not re.search(rf"\bimport\b.*\b{name}\b|\bdef {name}\b|\bfor\b.*\b{name}\b.*\bin\b", program)
+def test_names_called_undefined_are_bound_nowhere_in_the_program(refused: dict[str, ProgramError]) -> None:
+    found = {program: re.match(r"The name '(\w+)' is not defined", str(error)) for program, error in refused.items()}
+    undefined = {program: re.escape(match[1]) for program, match in found.items() if match}
+    assert undefined
+    for program, name in undefined.items():
+        assert not re.search(rf"(?<![\w.]){name}\s*=(?!=)[^=]*$", program, re.MULTILINE), (program, name)
+        assert not re.search(rf"\bimport\b.*\b{name}\b|\bdef {name}\b|\bfor\b.*\b{name}\b.*\bin\b", program)
 
 
 @pytest.mark.timeout(900)
-def test_no_refused_program_of_the_corpus_runs_clean() -> None:
+def test_no_refused_program_of_the_corpus_runs_clean(refused: dict[str, ProgramError]) -> None:
     tools = _tools()
-    for program in _refusals(_corpus(), Catalogue(tools)):
+    for program in refused:
         try:
             parse(program)
         except ProgramError:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from callgate.codec import JSON, encode
+from callgate.codec import JSON, decode
 from callgate.tools import Call
 
 __all__ = ["CallState", "Key", "Result", "refusal"]
@@ -41,6 +40,8 @@ class CallState:
     names: tuple[str, ...]
     """Of the arguments."""
     key: Key
+    label: str
+    """Its id and identity as they stand in each of its journal lines."""
     fault: str | None = None
     """Why its arguments cannot be carried, if they cannot."""
     asked: str | None = None
@@ -57,12 +58,6 @@ class CallState:
     status: str = "held"
     """held | waiting | started | done | failed | refused | withdrawn"""
 
-    @property
-    def label(self) -> str:
-        """Its id and identity as they stand in each of its journal lines."""
-        tool, key, n = self.key
-        return f'"call":{encode(self.id)},"tool":{encode(tool)},"key":"{key}","n":{n}'
-
     def as_call(self) -> Call:
         """Return what its tool, and whoever decides about it, is given: arguments nobody else holds."""
-        return Call(id=self.id, tool=self.tool, arguments=json.loads(self.ran or self.arguments))
+        return Call(id=self.id, tool=self.tool, arguments=decode(self.ran or self.arguments))

@@ -23,7 +23,7 @@ from collections.abc import Mapping, MappingView
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias, cast
 
-__all__ = ["DEPTH", "JSON", "NotJSON", "decode", "digest", "encode", "encode_any"]
+__all__ = ["DEPTH", "JSON", "NotJSON", "decode", "digest", "encode", "encode_any", "quote"]
 
 JSON: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list of JSON, dict of str to JSON."""
@@ -33,6 +33,7 @@ DEPTH = 100
 
 _SCALARS = {str, int, float, bool, type(None)}
 _encoder = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"), check_circular=False)
+_quote = json.encoder.encode_basestring_ascii
 
 
 class NotJSON(ValueError):
@@ -85,6 +86,11 @@ def decode(text: str | bytes) -> JSON:
 def digest(text: str) -> str:
     """Return the SHA-256 of canonical text, in hexadecimal."""
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def quote(text: str) -> str:
+    """Return the JSON text of a string that holds no lone surrogate."""
+    return _quote(text)
 
 
 def _refuse_constant(name: str) -> float:

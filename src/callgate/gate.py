@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter, deque
 
 from callgate.calls import CallState, Key, Result, refusal
-from callgate.codec import JSON, NotJSON, digest, encode
+from callgate.codec import JSON, NotJSON, digest, encode, quote
 from callgate.decisions import OUTCOMES
 from callgate.errors import ReplayDivergence
 from callgate.journal import Journal
@@ -43,9 +43,19 @@ class Gate:
         journal: the action's lines so far, its header among them; all durable.
         recording: what those lines say.
         wall: seconds since the epoch when the pass began.
+        watched: whether anybody listens to what happens to calls.
     """
 
-    def __init__(self, *, action: str, policy: Policy, journal: Journal, recording: Recording, wall: float) -> None:
+    def __init__(
+        self,
+        *,
+        action: str,
+        policy: Policy,
+        journal: Journal,
+        recording: Recording,
+        wall: float,
+        watched: bool = False,
+    ) -> None:
         self._action, self._policy, self._limits = action, policy, policy.limits
         self._recording, self._wall = recording, wall
         self.calls: list[CallState] = []
@@ -60,7 +70,7 @@ class Gate:
         self._running: dict[int, CallState] = {}
         self._ready: deque[CallState] = deque()
         self._asked: dict[Key, tuple[CallState, bool]] = {}
-        self._out = Outbox(journal)
+        self._out = Outbox(journal, watched=watched)
         self._now, self._skew, self._deadline = 0.0, 0.0, float(self._limits.seconds)
         self._offset: float = journal.header["wall"]
         self._frozen: float | None = None
@@ -155,8 +165,16 @@ class Gate:
         key = (*base, self._seen[base])
         self._seen[base] += 1
         n, call_id = frame.n, f"{self._action}/{frame.n}"
-        names = tuple(frame.args)
-        call = CallState(n=n, id=call_id, tool=frame.tool, arguments=arguments, names=names, key=key, fault=fault)
+        call = CallState(
+            n=n,
+            id=call_id,
+            tool=frame.tool,
+            arguments=arguments,
+            names=tuple(frame.args),
+            key=key,
+            label=f'"call":{quote(call_id)},"tool":{quote(frame.tool)},"key":"{key[1]}","n":{key[2]}',
+            fault=fault,
+        )
         self.calls.append(call)
         if n != len(self.calls):
             self._failed("ProtocolError", "the guest broke the protocol")

@@ -20,10 +20,15 @@ def handle_of(text: str) -> str:
 
 
 class Outbox:
-    """Collects steps and journal lines, and holds back what may follow only when its line is durable."""
+    """Collects steps and journal lines, and holds back what may follow only when its line is durable.
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    Args:
+        journal: where lines go.
+        watched: whether anybody listens to `Notify`.
+    """
+
+    def __init__(self, journal: Journal, *, watched: bool) -> None:
+        self._journal, self._watched = journal, watched
         self._lines: list[str] = []
         self._steps: list[Step] = []
         self._after: deque[tuple[int, Callable[[], None]]] = deque()
@@ -35,6 +40,8 @@ class Outbox:
 
     def take(self) -> list[Step]:
         """Return the steps since the last time; the new lines among them as one `Record`."""
+        if not self._steps and not self._lines:
+            return []
         if self._lines:
             position = len(self._journal) - len(self._lines)
             self._steps.append(Record(position=position, lines=tuple(self._lines)))
@@ -54,7 +61,8 @@ class Outbox:
 
     def notify(self, call: CallState) -> None:
         """Tell whoever watches about a call."""
-        self._steps.append(Notify(call=call))
+        if self._watched:
+            self._steps.append(Notify(call=call))
 
     def answer(self, n: int, at: float, result: Result) -> None:
         """Hand the guest the result of call n."""

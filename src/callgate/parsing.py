@@ -27,9 +27,10 @@ FILE = "<program>"
 
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _SHORT = 2_000
-"""Characters that cannot nest deep enough to need more stack than any thread has."""
+"""Characters whose nesting needs less than 384 KiB of stack, as measured."""
 _STACK = 16 << 20
 _stack_lock = threading.Lock()
+_filter_lock = threading.Lock()
 
 _LONG_DOTTED = re.compile(r"\b(?:\w++[\s\\]*+\.[\s\\]*+){300}")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\s]*)[^`]*")
@@ -43,6 +44,18 @@ def parse(program: str) -> ast.Module:
     Raises:
         ProgramError: for a program that does not compile, is larger than `MOST_BYTES`, or nests too deeply.
     """
+    _refuse_hostile(program)
+    try:
+        return _compile_short(program) if len(program) < _SHORT else _with_stack(lambda: _compile(program))
+    except SyntaxError as error:
+        _explain(error, program)
+    except (RecursionError, MemoryError):
+        raise ProgramError("The program nests too deeply; split its longest expression over variables.") from None
+    except (ValueError, OverflowError, SystemError) as error:
+        raise ProgramError(f"The program does not compile: {error}.") from None
+
+
+def _refuse_hostile(program: str) -> None:
     try:
         size = len(program.encode())
     except UnicodeEncodeError as error:
@@ -57,21 +70,14 @@ def parse(program: str) -> ast.Module:
         raise ProgramError("The program holds a NUL character; write it as '\\0'.", line=line)
     if _LONG_DOTTED.search(program):
         raise ProgramError("A dotted name has more than 300 parts; shorten it.")
-    try:
-        return _compile_short(program) if len(program) < _SHORT else _with_stack(lambda: _compile(program))
-    except SyntaxError as error:
-        _explain(error, program)
-    except (RecursionError, MemoryError):
-        raise ProgramError("The program nests too deeply; split its longest expression over variables.") from None
-    except (ValueError, OverflowError, SystemError) as error:
-        raise ProgramError(f"The program does not compile: {error}.") from None
 
 
 def _compile(program: str) -> ast.Module:
     # A filter that stays is the only way to keep the warnings of foreign text from a host that makes warnings
     # errors: `catch_warnings` puts back the filters of whichever thread came first.
-    if not warnings.filters or warnings.filters[0] != _QUIET:
-        warnings.filterwarnings("ignore", module=FILE)
+    with _filter_lock:
+        if not warnings.filters or warnings.filters[0] != _QUIET:
+            warnings.filterwarnings("ignore", module=FILE)
     tree = compile(program, FILE, "exec", _FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
     compile(program, FILE, "exec", _FLAGS, dont_inherit=True)  # the faults that only later stages see
     return tree
@@ -124,11 +130,10 @@ def normalise(source: str) -> str:
     compiled from `str` does not heed it.
 
     Raises:
-        ProgramError: for an empty program, a NUL character, or one larger than `MOST_BYTES`.
+        ProgramError: for a program that is empty, larger than `MOST_BYTES` or no text that can be encoded.
     """
     text = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in text or len(text) > MOST_BYTES:
-        parse(text)  # raises
+    _refuse_hostile(text)
     lines = text.strip().split("\n")
     whole, blocks = _inside(lines), _blocks(lines)
     joined = "\n".join(map(_dedent, blocks)) if blocks else None

@@ -64,6 +64,8 @@ class _Action:
     """An action about to run: new, or with what its journal holds."""
 
     id: str
+    key: str
+    """Under which its lines are stored."""
     thread: str
     program: str
     direct: Direct | None
@@ -119,6 +121,7 @@ class CodeRunner:
         program: str,
         *,
         id: str | None = None,
+        key: str | None = None,
         thread: str = "",
         invoke: Invoke | None = None,
     ) -> Outcome:
@@ -127,23 +130,24 @@ class CodeRunner:
         Args:
             program: Python source, as a model writes it; Markdown fences are taken off.
             id: of the action and the prefix of its inner calls; None makes one up.
+            key: under which the journal keeps the action, where ids may repeat; None is the id.
             thread: whose kept values the program may load.
             invoke: runs a call in place of its tool's `invoke`. Raising `ToolFailed` tells the program the text, any
                 other exception only its type; `UsageError` ends the action as failed.
 
         Raises:
-            UsageError: if id was used before.
+            UsageError: if the key was used before.
             SandboxUnavailable: if this host cannot isolate the program; nothing ran.
         """
         try:
-            action = self._prepare(program, id, thread)
+            action = self._prepare(program, id, key, thread)
         except ProgramError as error:
-            journal, lines = self._rejected(error, program, id, thread)
-            self._append_new(journal.header["action"], lines)
-            return report_rejected(error, journal=journal, program=program)
+            action, lines = self._rejected(error, program, id, key, thread)
+            self._append_new(action.key, lines)
+            return report_rejected(error, journal=action.journal, program=program)
         guest = self._guest(action) or self._sandbox.start(self.limits)
         try:
-            self._append_new(action.id, [self._add_header(action)])
+            self._append_new(action.key, [self._add_header(action)])
         except BaseException:
             guest.kill()
             raise
@@ -154,42 +158,41 @@ class CodeRunner:
         program: str,
         *,
         id: str | None = None,
+        key: str | None = None,
         thread: str = "",
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `run`; invoke returns awaitables. Cancelling it kills the guest."""
         try:
-            action = self._prepare(program, id, thread)
+            action = self._prepare(program, id, key, thread)
         except ProgramError as error:
-            journal, lines = self._rejected(error, program, id, thread)
-            await self._aappend_new(journal.header["action"], lines)
-            return report_rejected(error, journal=journal, program=program)
+            action, lines = self._rejected(error, program, id, key, thread)
+            await self._aappend_new(action.key, lines)
+            return report_rejected(error, journal=action.journal, program=program)
         guest = self._guest(action) or await self._sandbox.astart(self.limits)
         try:
-            await self._aappend_new(action.id, [self._add_header(action)])
+            await self._aappend_new(action.key, [self._add_header(action)])
         except BaseException:
             guest.kill()
             raise
         return await self._ago(action, guest, invoke)
 
-    def _prepare(self, program: str, given_id: str | None, thread: str) -> _Action:
+    def _prepare(self, program: str, given_id: str | None, key: str | None, thread: str) -> _Action:
         source = normalise(program)
         check(source, self.catalogue)
-        return _Action(
-            id=given_id or f"run-{uuid.uuid4().hex[:12]}",
-            thread=thread,
-            program=source,
-            direct=direct(source, self.catalogue),
-        )
+        action_id = given_id or _made_up_id()
+        one = direct(source, self.catalogue)
+        return _Action(id=action_id, key=key or action_id, thread=thread, program=source, direct=one)
 
     def _rejected(
-        self, error: ProgramError, program: str, given_id: str | None, thread: str
-    ) -> tuple[Journal, list[str]]:
-        action = _Action(id=given_id or f"run-{uuid.uuid4().hex[:12]}", thread=thread, program=program, direct=None)
+        self, error: ProgramError, program: str, given_id: str | None, key: str | None, thread: str
+    ) -> tuple[_Action, list[str]]:
+        action_id = given_id or _made_up_id()
+        action = _Action(id=action_id, key=key or action_id, thread=thread, program=program, direct=None)
         header = self._add_header(action, ran=False)
         told: JSON = {"type": "ProgramError", "text": str(error), "line": error.line}
         ended: dict[str, JSON] = {"e": "ended", "status": "rejected", "error": told, "limit": None, "printed": 0}
-        return action.journal, [header, action.journal.add(ended, {"output": '""', "value": "null"})]
+        return action, [header, action.journal.add(ended, {"output": '""', "value": "null"})]
 
     def _add_header(self, action: _Action, *, ran: bool = True) -> str:
         sandboxed = ran and action.direct is None
@@ -211,17 +214,17 @@ class CodeRunner:
             {},
         )
 
-    def _append_new(self, action_id: str, lines: list[str]) -> None:
+    def _append_new(self, key: str, lines: list[str]) -> None:
         try:
-            self._store.append(action_id, 0, lines)
+            self._store.append(key, 0, lines)
         except JournalError as error:
-            raise _used(action_id) from error
+            raise _used(key) from error
 
-    async def _aappend_new(self, action_id: str, lines: list[str]) -> None:
+    async def _aappend_new(self, key: str, lines: list[str]) -> None:
         try:
-            await self._store.aappend(action_id, 0, lines)
+            await self._store.aappend(key, 0, lines)
         except JournalError as error:
-            raise _used(action_id) from error
+            raise _used(key) from error
 
     # ---- going on with actions
 
@@ -235,7 +238,7 @@ class CodeRunner:
         """Go on with an action that waits for a human, or whose process died.
 
         Args:
-            id: of the action.
+            id: of the action, or the key it was run with.
             decisions: inner id to decision: "approve", {"type": "edit", "edited_action": {"name", "args"}},
                 {"type": "reject", "message"}, {"type": "respond", "message"}; for an unknown outcome
                 {"type": "done", "value"}, {"type": "failed", "message"} or "run again". Calls left out wait on.
@@ -293,7 +296,8 @@ class CodeRunner:
             recording = read_recording(journal, lambda handle: "".join(kept[handle]))
         header = journal.header
         action = _Action(
-            id=action_id,
+            id=header["action"],
+            key=action_id,
             thread=header["thread"],
             program=header["program"],
             direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
@@ -322,14 +326,19 @@ class CodeRunner:
         reserved = reserved_tools(self.catalogue, self._store, functools.partial(_kept_key, action.journal))
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, self.limits)
         gate = Gate(
-            action=action.id, policy=policy, journal=action.journal, recording=action.recording, wall=time.time()
+            action=action.id,
+            policy=policy,
+            journal=action.journal,
+            recording=action.recording,
+            wall=time.time(),
+            watched=self._on_event is not None,
         )
         return Pass(
             gate=gate,
             guest=guest,
             opening=self._opening(action),
             store=self._store,
-            key=action.id,
+            key=action.key,
             kept=functools.partial(_kept_key, action.journal),
             limits=self.limits,
             invoke=invoke,
@@ -400,5 +409,9 @@ def _kept_key(journal: Journal, handle: str) -> str:
     return f"{journal.header['thread']}#{handle}"
 
 
-def _used(action_id: str) -> UsageError:
-    return UsageError(f"id {action_id!r} is already used; give each action an id of its own, or resume this one")
+def _made_up_id() -> str:
+    return f"run-{uuid.uuid4().hex[:12]}"
+
+
+def _used(key: str) -> UsageError:
+    return UsageError(f"id {key!r} is already used; give each action an id of its own, or resume this one")

@@ -107,15 +107,15 @@ class Tool:
 
     def fault(self, names: Iterable[str]) -> str | None:
         """Say what is wrong with a call's argument names, or None. Types are the tool's own business."""
-        given = list(names)
-        known = ", ".join(self.parameters) or "none"
-        unknown = [name for name in given if name not in self.parameters]
+        given, known = list(names), self.input_schema.get("properties", {})
+        unknown = [name for name in given if name not in known]
         if unknown and not self.open:
-            return f"{self.name} has no argument {', '.join(map(repr, unknown))}; its arguments are: {known}"
-        missing = [name for name in self.required if name not in given]
-        if missing:
-            return f"{self.name} misses {', '.join(map(repr, missing))}; its arguments are: {known}"
-        return None
+            fault = f"has no argument {', '.join(map(repr, unknown))}"
+        elif missing := [name for name in self.required if name not in given]:
+            fault = f"misses {', '.join(map(repr, missing))}"
+        else:
+            return None
+        return f"{self.name} {fault}; its arguments are: {', '.join(known) or 'none'}"
 
 
 class Catalogue:

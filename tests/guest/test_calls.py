@@ -87,7 +87,9 @@ def test_a_stub_has_a_name_a_doc_a_signature_and_a_repr() -> None:
     ["Refused", "UnknownTool", "NotAllowed", "InvalidArguments", "ApprovalRejected", "LimitExceeded", "ToolFailed"],
 )
 def test_an_error_answer_is_raised_as_the_exception_of_its_name(kind: str) -> None:
-    program = f"try:\n    f(1)\nexcept {kind} as e:\n    r = [type(e).__name__, str(e), e.tool, isinstance(e, Refused)]\nr"
+    program = (
+        f"try:\n    f(1)\nexcept {kind} as e:\n    r = [type(e).__name__, str(e), e.tool, isinstance(e, Refused)]\nr"
+    )
     result = run(program, tools={"f": fail(kind)})
     assert result.value == [kind, "no", "f", kind != "ToolFailed"]
 

@@ -207,7 +207,9 @@ ready = select.select([r], [], [], 9)[0] == [r]
 ]
 
 
-@pytest.mark.parametrize(("program", "value", "seconds"), [one[1:] for one in PROGRAMS], ids=[one[0] for one in PROGRAMS])
+@pytest.mark.parametrize(
+    ("program", "value", "seconds"), [one[1:] for one in PROGRAMS], ids=[one[0] for one in PROGRAMS]
+)
 def test_strands(program: str, value: Any, seconds: float) -> None:
     result = run(program)
     assert result.error is None, result.error
@@ -350,7 +352,14 @@ lock = threading.Lock()
 [refusal(lock.release), refusal(lock.acquire, False, 1), refusal(lock.acquire, timeout=-2),
  refusal(lock.acquire, timeout=1e12), refusal(pickle.dumps, lock), refusal(threading.RLock().release)]
 """
-    assert run(program).value == ["RuntimeError", "ValueError", "ValueError", "OverflowError", "TypeError", "RuntimeError"]
+    assert run(program).value == [
+        "RuntimeError",
+        "ValueError",
+        "ValueError",
+        "OverflowError",
+        "TypeError",
+        "RuntimeError",
+    ]
 
 
 def test_a_lock_handed_over_at_the_very_deadline_is_held() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from callgate.limits import Limits
@@ -69,3 +73,24 @@ def value(sandbox: Any, program: str, limits: Limits | None = None) -> Any:
     assert not result.gone, "the guest died"
     assert result.error is None, result.error
     return result.value
+
+
+def descendants(pid: int | None = None) -> set[int]:
+    """Return the processes below one, this one by default, by what the kernel says now."""
+    found: set[int] = set()
+    tasks = Path(f"/proc/{pid or os.getpid()}/task")
+    try:
+        for task in tasks.iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found |= {child} | descendants(child)
+    except FileNotFoundError:  # it ended meanwhile
+        pass
+    return found
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)

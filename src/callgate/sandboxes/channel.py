@@ -12,8 +12,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["SocketGuest"]
 
@@ -58,14 +58,20 @@ class SocketGuest:
         """Send whole frames; see `Guest.send`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         rest = memoryview(data)
-        with self._using() as alive:
-            while alive and rest:
+        if not self._enter():
+            return
+        try:
+            while rest:
                 try:
                     rest = rest[self._sock.send(rest) :]
                 except BlockingIOError:
                     self._wait_writable(deadline)
-                except OSError:
-                    return
+        except TimeoutError:
+            raise
+        except OSError:
+            return
+        finally:
+            self._leave()
 
     def _wait_writable(self, deadline: float | None) -> None:
         room = select.poll()
@@ -76,8 +82,10 @@ class SocketGuest:
     def receive(self, timeout: float | None) -> bytes | None:
         """Return the next bytes, b"" or None; see `Guest.receive`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._using() as alive:
-            while alive:
+        if not self._enter():
+            return b""
+        try:
+            while True:
                 ready = self._arrivals.poll(_left_ms(deadline))
                 if self._woken:
                     self._woken = False
@@ -90,7 +98,8 @@ class SocketGuest:
                     continue
                 with suppress(BlockingIOError):
                     return self._read()
-        return b""
+        finally:
+            self._leave()
 
     def wake(self) -> None:
         """Make the running or the next `receive` return None at once."""
@@ -103,25 +112,34 @@ class SocketGuest:
     async def asend(self, data: bytes, timeout: float | None) -> None:
         """The awaitable twin of `send`."""
         rest = memoryview(data)
-        with self._using() as alive:
-            async with asyncio.timeout(timeout):
-                while alive and rest:
-                    try:
-                        rest = rest[self._sock.send(rest) :]
-                    except BlockingIOError:
+        if not self._enter():
+            return
+        try:
+            while rest:
+                try:
+                    rest = rest[self._sock.send(rest) :]
+                except BlockingIOError:
+                    async with asyncio.timeout(timeout):
                         await self._writable()
-                    except OSError:
-                        return
+        except TimeoutError:
+            raise
+        except OSError:
+            return
+        finally:
+            self._leave()
 
     async def areceive(self) -> bytes:
         """Return the next bytes; b"" when the guest is gone. Cancelling it loses nothing."""
-        with self._using() as alive:
-            while alive:
+        if not self._enter():
+            return b""
+        try:
+            while True:
                 with suppress(BlockingIOError):
                     return self._read()
                 # Not loop.sock_recv: cancelled after it has read, it would lose what it read.
                 await self._readable()
-        return b""
+        finally:
+            self._leave()
 
     async def _readable(self) -> None:
         loop, descriptor = asyncio.get_running_loop(), self._sock.fileno()
@@ -165,19 +183,17 @@ class SocketGuest:
         """Say whether the sandbox itself went away, rather than this one guest."""
         return self._lost()
 
-    @contextmanager
-    def _using(self) -> Iterator[bool]:
-        """Keep the descriptors open for one operation; yields False where they are closed already."""
+    def _enter(self) -> bool:
+        """Keep the descriptors open for one operation; False where they are closed already."""
         with self._lock:
-            alive = not self._killed
-            self._users += alive
-        try:
-            yield alive
-        finally:
-            with self._lock:
-                self._users -= alive
-                if alive and self._killed and not self._users:
-                    self._close()
+            self._users += not self._killed
+            return not self._killed
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._killed and not self._users:
+                self._close()
 
     def _read(self) -> bytes:
         try:

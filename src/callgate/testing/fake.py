@@ -1,9 +1,9 @@
 """A sandbox without any isolation, for tests.
 
-`FakeSandbox` runs programs in an ordinary child process, with the very guest that the real sandboxes run: calls, clocks,
-threads, asyncio, replay and limits of the guest itself are the same. Nothing keeps a program from the files, the
-processes and the network of this machine. Use it to test graphs and tools with programs you wrote yourself, on any POSIX
-system; never give it a program that a model wrote.
+`FakeSandbox` runs programs in an ordinary child process, with the very guest that the real sandboxes run: calls,
+clocks, threads, asyncio, replay and limits of the guest itself are the same. Nothing keeps a program from the files,
+the processes and the network of this machine. Use it to test graphs and tools with programs you wrote yourself, on
+any POSIX system; never give it a program that a model wrote.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
@@ -45,7 +43,7 @@ class FakeSandbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._guests: weakref.WeakSet[SocketGuest] = weakref.WeakSet()
+        self._guests: dict[int, SocketGuest] = {}  # by process; kept alive until they are killed
         self._lost = False
         self._closed = False
 
@@ -59,28 +57,21 @@ class FakeSandbox:
             raise SandboxLost("the fake sandbox is gone" if self._lost else "the fake sandbox is closed")
         ours, theirs = socket.socketpair()
         folder = tempfile.mkdtemp(prefix="callgate-")
-        with theirs:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own text
-                [_interpreter(), "-S", "-s", "-P", "-B", "-c", READ_ALL],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
-                cwd=folder,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-            assert process.stdin is not None
-            with suppress(BrokenPipeError), process.stdin as text:
-                text.write(_source(theirs.fileno()))
+        try:
+            with theirs:
+                process = _spawn(theirs.fileno(), folder)
+        except OSError:
+            ours.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         guest = SocketGuest(
             ours,
-            kill=lambda: _end(process, folder),
+            kill=lambda: self._end(process, folder),
             cpu=lambda: _cpu_seconds(process.pid),
             lost=lambda: self._lost,
         )
         with self._lock:
-            self._guests.add(guest)
+            self._guests[process.pid] = guest
         return guest
 
     async def astart(self, limits: Limits) -> SocketGuest:
@@ -97,9 +88,17 @@ class FakeSandbox:
         self._closed = True
         self._kill_all()
 
+    def _end(self, process: subprocess.Popen[bytes], folder: str) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with self._lock:
+            self._guests.pop(process.pid, None)
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
     def _kill_all(self) -> None:
         with self._lock:
-            guests = list(self._guests)
+            guests = list(self._guests.values())
         for guest in guests:
             guest.kill()
 
@@ -114,8 +113,21 @@ def _guest() -> str:
     return bundle.source(guest_modules(), "callgate_guest.main.install()")
 
 
-def _source(fd: int) -> bytes:
-    return f"{_guest()}callgate_guest.main.run({fd})\n".encode()
+def _spawn(fd: int, folder: str) -> subprocess.Popen[bytes]:
+    """Start a guest that speaks over a descriptor. Its text comes as a file on standard input: no pipe to fill."""
+    with tempfile.TemporaryFile() as text:
+        text.write(f"{_guest()}callgate_guest.main.run({fd})\n".encode())
+        text.seek(0)
+        return subprocess.Popen(  # noqa: S603 - our own interpreter, our own text
+            [_interpreter(), "-S", "-s", "-P", "-B", "-c", READ_ALL],
+            stdin=text,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
+            cwd=folder,
+            pass_fds=[fd],
+            start_new_session=True,
+        )
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -123,10 +135,3 @@ def _cpu_seconds(pid: int) -> float:
     if not sys.platform.startswith("linux"):
         return 0.0
     return time.clock_gettime((~pid << 3) | 2)
-
-
-def _end(process: subprocess.Popen[bytes], folder: str) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    shutil.rmtree(Path(folder), ignore_errors=True)

@@ -1,1 +1,1 @@
-"""What runs inside a sandbox, beside the program: standard library only, shipped as text, never imported by the host."""
+"""What runs inside a sandbox beside the program: standard library only, shipped as text, never imported by the host."""

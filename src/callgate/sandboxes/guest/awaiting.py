@@ -233,12 +233,13 @@ class _Finder(ast.NodeVisitor):
             case ast.Name(id=name), _:
                 self._scope.bound[name].append(_stop(statement))
                 self._source(name, value, statement)
-            case (ast.Tuple(elts=targets) | ast.List(elts=targets)), (ast.Tuple(elts=values) | ast.List(elts=values)) if (
-                len(targets) == len(values)
-            ):
+            case (
+                (ast.Tuple(elts=targets) | ast.List(elts=targets)),
+                (ast.Tuple(elts=values) | ast.List(elts=values)),
+            ) if len(targets) == len(values):
                 for one, other in zip(targets, values, strict=True):
                     self._bind(one, other, statement)
-            case (ast.Tuple(elts=targets) | ast.List(elts=targets)), _:
+            case ((ast.Tuple(elts=targets) | ast.List(elts=targets)), _):
                 for one in targets:
                     self._bind(one, value, statement)
             case ast.Starred(value=inner), _:

@@ -5,6 +5,7 @@ These are explanations, not walls: isolation is the sandbox's business.
 
 from __future__ import annotations
 
+import _posixsubprocess
 import os
 import select
 import selectors
@@ -80,7 +81,7 @@ def install() -> None:
     cure = "expose a host tool that does exactly this"
     _replace(os, "os", PROCESSES, f"a program cannot start processes; {cure}")
     _replace(subprocess.Popen, "subprocess", ("__init__",), f"a program cannot start processes; {cure}")
-    _replace(subprocess, "subprocess", ("_fork_exec",), f"a program cannot start processes; {cure}")
+    _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), f"a program cannot start processes; {cure}")
     _replace(socket.socket, "socket", ("__init__",), f"a program has no network; {cure}")
     _replace(socket, "socket", LOOKUPS, f"a program has no network; {cure}")
     _replace(

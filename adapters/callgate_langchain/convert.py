@@ -1,0 +1,125 @@
+"""LangChain tools in neutral form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast, get_args
+
+import pydantic
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools import tool as make_tool
+
+from callgate import Call, Tool, ToolFailed, UsageError
+from callgate.tools import Caller, Effect
+from callgate_langchain.raw import Capture, capture, capturing
+from callgate_langchain.schemas import injected, input_schema, output_schema
+
+__all__ = ["from_langchain"]
+
+
+def from_langchain(
+    tools: Iterable[BaseTool | Callable[..., Any]],
+    effects: Mapping[str, Effect] | None = None,
+) -> list[Tool]:
+    """Return LangChain tools in neutral form, for `CodeRunner` and for adapters.
+
+    Args:
+        tools: LangChain tools, or functions, which LangChain's `tool` turns into tools.
+        effects: tool name to "read", "idempotent" or "write". Where it says nothing: the tool's
+            `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
+            idempotent), else write.
+
+    Raises:
+        UsageError: for an effect of a tool that is not there, or a tool whose arguments JSON Schema cannot describe.
+
+    The tools return raw values, not text; see `Capture.value`. Arguments that LangChain injects are not in the schema
+    and cannot be passed. A tool that needs state, a store or a runtime, or returns a Command, works only inside a
+    graph: there use `callgate_langgraph.CodeActNode`. `extras["allowed_callers"]` says who may call a tool: "direct" is
+    the model, everything else ("code_execution_20260120", "programmatic") is code; without it both may.
+    """
+    ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in tools]
+    unknown = sorted(set(effects or {}) - {one.name for one in ready})
+    if unknown:
+        raise UsageError(f"effects names {', '.join(unknown)}; the tools are: {', '.join(one.name for one in ready)}")
+    return [_neutral(one, (effects or {}).get(one.name)) for one in ready]
+
+
+def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
+    stand_in, hidden = capturing(tool), injected(tool)
+    needed = [name for name, required in hidden.items() if required]
+
+    def request(call: Call) -> dict[str, Any]:
+        if needed:
+            raise UsageError(f"{call.tool} needs {', '.join(needed)} from a graph: use callgate_langgraph.CodeActNode")
+        forged = [name for name in call.arguments if name in hidden]  # an open schema lets any name through the gate
+        if forged:
+            raise ToolFailed(f"{call.tool} has no argument {', '.join(map(repr, forged))}")
+        return {"name": call.tool, "args": call.arguments, "id": call.id, "type": "tool_call"}
+
+    def invoke(call: Call) -> Any:
+        with capture(call.id) as captured:
+            try:
+                return _value(stand_in.invoke(request(call)), captured, call)
+            except (ToolException, pydantic.ValidationError) as error:
+                raise _failed(error) from error
+
+    async def ainvoke(call: Call) -> Any:
+        with capture(call.id) as captured:
+            try:
+                return _value(await stand_in.ainvoke(request(call)), captured, call)
+            except (ToolException, pydantic.ValidationError) as error:
+                raise _failed(error) from error
+
+    async_only = getattr(tool, "coroutine", None) is not None and getattr(tool, "func", None) is None
+    return Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=input_schema(tool),
+        output_schema=output_schema(tool),
+        effect=effect or _effect(tool),
+        callers=_callers(tool),
+        invoke=None if async_only else invoke,
+        ainvoke=ainvoke,
+    )
+
+
+def _value(message: Any, captured: Capture, call: Call) -> Any:
+    if not isinstance(message, ToolMessage):
+        raise UsageError(f"{call.tool} returned a Command, which needs a graph: use callgate_langgraph.CodeActNode")
+    return captured.value(message)
+
+
+def _failed(error: Exception) -> ToolFailed:
+    """Return what a program may read of an error that is meant to be read."""
+    if not isinstance(error, pydantic.ValidationError):
+        return ToolFailed(str(error))
+    parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+    return ToolFailed("invalid arguments: " + "; ".join(parts))
+
+
+def _effect(tool: BaseTool) -> Effect:
+    metadata: Mapping[str, Any] = tool.metadata or {}
+    declared = _inside(metadata, "callgate").get("effect")
+    if declared is not None:
+        if declared not in get_args(Effect):
+            raise UsageError(f"tool {tool.name!r}: effect is one of {get_args(Effect)}, got {declared!r}")
+        return declared
+    annotations = {**metadata, **_inside(metadata, "annotations"), **_inside(metadata, "mcp", "tool", "annotations")}
+    if annotations.get("readOnlyHint") is True:
+        return "read"
+    return "idempotent" if annotations.get("idempotentHint") is True else "write"
+
+
+def _inside(metadata: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    found: Any = metadata
+    for key in path:
+        found = cast("Mapping[str, Any]", found).get(key) if isinstance(found, Mapping) else None
+    return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
+
+
+def _callers(tool: BaseTool) -> frozenset[Caller]:
+    allowed: Iterable[str] | None = (tool.extras or {}).get("allowed_callers")
+    if allowed is None:
+        return frozenset(("direct", "code"))
+    return frozenset[Caller]("direct" if one == "direct" else "code" for one in allowed)

@@ -1,0 +1,187 @@
+"""Raw return values of LangChain tools.
+
+`BaseTool.invoke` answers with a message. Its text has lost the types ("123" and 123 read the same), so what a tool
+returned is noted on the way: by a stand-in of the tool that is the tool in everything else. It shares the tool's
+state, and injection, validation, error handling and callbacks stay LangChain's.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, cast
+
+from langchain_core.messages import ToolMessage
+from langchain_core.messages.tool import ToolOutputMixin
+from langchain_core.tools import BaseTool
+
+from callgate.errors import ToolFailed
+
+__all__ = ["Capture", "capture", "capturing", "text_of"]
+
+_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """One run of a tool: the message LangChain made, its content then, and what the tool returned."""
+
+    message: object
+    content: object
+    raw: Any
+
+
+class Capture:
+    """What the runs of one call returned; a retry makes several."""
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+        self.made: list[_Made] = []
+
+    def value(self, answer: ToolMessage) -> Any:
+        """Return the value of a call whose last message is answer.
+
+        That is the `structured_content` of its artifact, else what the tool returned (the content part, for a tool of
+        content and artifact), else the message's text. A wrapper that gave the message another content meant it: then
+        that counts, and what the tool returned stays hidden.
+
+        Raises:
+            ToolFailed: with the message's text, if it has the status error.
+        """
+        if answer.status == "error":
+            raise ToolFailed(text_of(answer))
+        made = next((one for one in reversed(self.made) if one.message is answer), None) or next(
+            (one for one in reversed(self.made) if one.content == answer.content), None
+        )
+        if made is None and self.made:
+            return _reread(_plain(answer.content), self.made[-1].raw)
+        structured = _structured(answer.artifact)
+        if structured is not None:
+            return structured
+        return _plain(answer.content) if made is None or _is_output(made.raw) else made.raw
+
+
+_capture: ContextVar[Capture | None] = ContextVar("callgate_capture", default=None)
+_cell: ContextVar[list[Any] | None] = ContextVar("callgate_cell", default=None)
+
+
+@contextmanager
+def capture(call_id: str) -> Generator[Capture]:
+    """Note what stand-ins return for the call with this id, in this context and in those copied from it."""
+    one = Capture(call_id)
+    token = _capture.set(one)
+    try:
+        yield one
+    finally:
+        _capture.reset(token)
+
+
+def capturing(tool: BaseTool) -> BaseTool:
+    """Return the stand-in of a tool: an instance of a subclass of its class, with the tool's own state."""
+    stand_in = object.__new__(_capturing_class(type(tool)))
+    for name in _STATE:
+        object.__setattr__(stand_in, name, getattr(tool, name))  # shared, so that both see what either changes
+    return stand_in
+
+
+@functools.cache
+def _capturing_class(kind: type[BaseTool]) -> type[BaseTool]:
+    """Make the subclass once per class: pydantic takes over a millisecond for it."""
+
+    @functools.wraps(kind._run)  # pyright: ignore[reportPrivateUsage] - the documented method to override
+    def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        return _note(self, kind._run(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
+
+    @functools.wraps(kind._arun)  # pyright: ignore[reportPrivateUsage]
+    async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        return _note(self, await kind._arun(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
+
+    def invoke(self: BaseTool, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        with _noting(input) as keep:
+            return keep(kind.invoke(self, input, config, **kwargs))
+
+    async def ainvoke(self: BaseTool, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        with _noting(input) as keep:
+            return keep(await kind.ainvoke(self, input, config, **kwargs))
+
+    body: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    body |= {"_run": run, "invoke": invoke, "ainvoke": ainvoke}
+    if kind._arun is not BaseTool._arun:  # pyright: ignore[reportPrivateUsage] - LangChain asks the same question
+        body["_arun"] = arun
+    return cast("type[BaseTool]", type(kind)(kind.__name__, (kind,), body))
+
+
+def _note(tool: BaseTool, returned: Any) -> Any:
+    cell = _cell.get()
+    if cell is not None:
+        both = tool.response_format == "content_and_artifact" and isinstance(returned, tuple)
+        cell.append(_plain(cast("tuple[Any, ...]", returned)[0]) if both and returned else returned)
+    return returned
+
+
+@contextmanager
+def _noting(input: Any) -> Generator[Callable[[Any], Any]]:
+    """Pair what `_run` returns with the message that `invoke` makes of it."""
+    now = _capture.get()
+    if now is None or not isinstance(input, dict) or cast("dict[str, Any]", input).get("id") != now.call_id:
+        yield lambda message: message
+        return
+    cell: list[Any] = []
+
+    def keep(message: Any) -> Any:
+        if cell:  # the last one is the tool's own: tools that it calls itself return before it does
+            now.made.append(_Made(message=message, content=getattr(message, "content", None), raw=cell[-1]))
+        return message
+
+    token = _cell.set(cell)
+    try:
+        yield keep
+    finally:
+        _cell.reset(token)
+
+
+def text_of(message: ToolMessage) -> str:
+    """Return the text of a message, whatever form its content has."""
+    plain = _plain(message.content)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False, default=str)
+
+
+def _plain(content: Any) -> Any:
+    """Return content, or its text if it is one text block."""
+    if isinstance(content, list) and len(cast("list[Any]", content)) == 1:
+        only = cast("list[Any]", content)[0]
+        if isinstance(only, dict) and cast("dict[str, Any]", only).get("type") == "text":
+            return cast("dict[str, Any]", only).get("text", "")
+    return content
+
+
+def _structured(artifact: Any) -> Any:
+    """Return an MCP tool's structured content; servers wrap what is no object as {"result": it}."""
+    if not isinstance(artifact, Mapping):
+        return None
+    structured = cast("Mapping[str, Any]", artifact).get("structured_content")
+    if isinstance(structured, dict) and structured.keys() == {"result"}:
+        return structured["result"]
+    return structured
+
+
+def _is_output(raw: Any) -> bool:
+    """Say whether a tool made its message, a Command or a list of them itself."""
+    several = isinstance(raw, Sequence) and not isinstance(raw, str) and bool(raw)
+    return isinstance(raw, ToolOutputMixin) or (
+        several and all(isinstance(one, ToolOutputMixin) for one in cast("Sequence[Any]", raw))
+    )
+
+
+def _reread(content: Any, raw: Any) -> Any:
+    """Return changed text as the value it was the JSON of, where it still is one."""
+    if not isinstance(content, str) or isinstance(raw, str) or _is_output(raw):
+        return content
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content

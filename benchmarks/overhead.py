@@ -1,0 +1,347 @@
+"""What callgate costs: every figure beside a baseline that was measured in the same run.
+
+    python benchmarks/overhead.py [--json] [--rounds 7]
+
+Rounds are interleaved, so that a busy moment of the machine meets every measurement, and medians are compared. Times
+of inner calls are taken inside the tools, from the first call of a program to its last: the start of the guest is not
+in them. It is part of the last two rows, which are whole code actions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import operator
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool as langchain_tool
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+
+from callgate import CodeRunner, Limits, SandboxUnavailable, Tool, tool
+from callgate.sandboxes.base import Sandbox
+from callgate.sandboxes.local import LocalSandbox
+from callgate.testing.fake import FakeSandbox
+from callgate_langgraph import CodeActNode
+
+Samples = defaultdict[str, list[float]]
+"""Name of a measurement to its seconds, one per round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure."""
+
+    name: str
+    milliseconds: float
+    baseline: str
+    baseline_ms: float
+    ratio: float
+    target: float | None
+    """The most `ratio` may be, or where `absolute` is set `milliseconds`; None where there is none."""
+    absolute: bool = False
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether the target is met."""
+        return None if self.target is None else (self.milliseconds if self.absolute else self.ratio) <= self.target
+
+
+# ---- baselines: two processes and a socket pair, nothing else
+
+_ECHO = """\
+import json, socket, sys
+sock = socket.socket(fileno=int(sys.argv[1]))
+while header := sock.recv(4, socket.MSG_WAITALL):
+    body = json.loads(sock.recv(int.from_bytes(header, "big"), socket.MSG_WAITALL))
+    answer = json.dumps(body).encode()
+    sock.sendall(len(answer).to_bytes(4, "big") + answer)
+"""
+_SINK = """\
+import socket, sys
+sock = socket.socket(fileno=int(sys.argv[1]))
+while header := sock.recv(4, socket.MSG_WAITALL):
+    sock.recv(int.from_bytes(header, "big"), socket.MSG_WAITALL)
+    sock.sendall(b".")
+"""
+
+
+@contextmanager
+def peer(program: str) -> Iterator[socket.socket]:
+    """Run a program in another process and yield a socket to it."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", program, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+            )
+        yield ours
+    process.wait()
+
+
+def echo(sock: socket.socket, times: int = 1000) -> float:
+    """Return the seconds of one JSON echo."""
+    began = time.perf_counter()
+    for number in range(times):
+        body = json.dumps({"call": number, "tool": "nothing", "args": {"x": number}}).encode()
+        sock.sendall(len(body).to_bytes(4, "big") + body)
+        json.loads(sock.recv(int.from_bytes(sock.recv(4, socket.MSG_WAITALL), "big"), socket.MSG_WAITALL))
+    return (time.perf_counter() - began) / times
+
+
+def plain_transfer(sock: socket.socket, rows: list[dict[str, Any]]) -> float:
+    """Return the seconds of json dumps and loads of rows, plus those of sending the same bytes."""
+    began = time.perf_counter()
+    body = json.dumps(rows).encode()
+    json.loads(body)
+    sock.sendall(len(body).to_bytes(4, "big") + body)
+    sock.recv(1)
+    return time.perf_counter() - began
+
+
+# ---- inner calls
+
+
+class Stamps:
+    """A tool that does nothing but look at the clock."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+        self.tool = Tool(
+            name="nothing",
+            input_schema={"type": "object", "properties": {"x": {"type": "integer"}}},
+            effect="read",
+            invoke=self._look,
+            ainvoke=self._alook,
+        )
+
+    def _look(self, call: object) -> None:
+        del call
+        self.at.append(time.perf_counter())
+
+    async def _alook(self, call: object) -> None:
+        self._look(call)
+
+
+def inner_call(sandbox: Sandbox, times: int, *, is_async: bool = False) -> float:
+    """Return the seconds of one inner call, in a program that makes so many of them."""
+    stamps = Stamps()
+    runner = CodeRunner([stamps.tool], sandbox=sandbox, limits=Limits(calls=times))
+    program = f"for x in range({times}):\n    nothing(x=x)"
+    outcome = asyncio.run(runner.arun(program)) if is_async else runner.run(program)
+    expect(outcome.status, "completed", outcome.text)
+    return (stamps.at[-1] - stamps.at[0]) / (times - 1)
+
+
+def rows_to_program(sandbox: Sandbox, rows: list[dict[str, Any]]) -> float:
+    """Return the seconds from the return of a tool with 10 MB of rows to the next call of the program."""
+    stamps = Stamps()
+
+    @tool(effect="read")
+    def get_rows() -> Any:
+        stamps.at.append(time.perf_counter())
+        return rows
+
+    runner = CodeRunner([get_rows, stamps.tool], sandbox=sandbox)
+    outcome = runner.run("rows = get_rows()\nnothing(x=len(rows))\nlen(rows)")
+    expect(outcome.value, len(rows), outcome.text)
+    return stamps.at[1] - stamps.at[0]
+
+
+def in_parallel(sandbox: Sandbox, *, is_async: bool = False) -> float:
+    """Return the seconds of 50 parallel calls of a tool that takes 20 ms, under the default limits."""
+    stamps = Stamps()
+
+    def wait(call: object) -> None:
+        del call
+        time.sleep(0.02)
+
+    async def await_it(call: object) -> None:
+        del call
+        await asyncio.sleep(0.02)
+
+    slow = Tool(name="slow", input_schema=stamps.tool.input_schema, effect="read", invoke=wait, ainvoke=await_it)
+    runner = CodeRunner([slow, stamps.tool], sandbox=sandbox)
+    program = "nothing(x=0)\ncall_tools([('slow', {'x': x}) for x in range(50)])\nnothing(x=1)"
+    outcome = asyncio.run(runner.arun(program)) if is_async else runner.run(program)
+    expect(outcome.status, "completed", outcome.text)
+    return stamps.at[1] - stamps.at[0]
+
+
+# ---- the node
+
+
+@langchain_tool
+def double(x: int) -> int:
+    """Return twice x."""
+    return 2 * x
+
+
+def graph_of(node: Any) -> Any:
+    """Return a graph of nothing but a node for tools."""
+    builder = StateGraph(MessagesState)
+    builder.add_node("tools", node)
+    builder.add_edge(START, "tools")
+    builder.add_edge("tools", END)
+    return builder.compile()
+
+
+def one_message(graph: Any, name: str, arguments: dict[str, Any], shown: str, times: int = 50) -> float:
+    """Return the seconds of one run of a graph that answers one tool call."""
+    calls = [{"name": name, "args": arguments, "id": "call-1", "type": "tool_call"}]
+    state = {"messages": [AIMessage(content="", tool_calls=calls)]}
+    seconds = list[float]()
+    for _ in range(times):
+        began = time.perf_counter()
+        messages = graph.invoke(state)["messages"]
+        seconds.append(time.perf_counter() - began)
+        expect(messages[-1].content, shown, messages[-1].content)
+    return statistics.median(seconds)
+
+
+# ---- all of it
+
+
+def expect(found: object, wanted: object, told: object) -> None:
+    """Stop where something measured did not happen."""
+    if found != wanted:
+        raise RuntimeError(f"expected {wanted!r}, got {found!r}: {str(told)[:500]}")
+
+
+def ten_megabytes() -> list[dict[str, Any]]:
+    """Return rows as a table of flights has them, 10 MB of JSON."""
+    row = {"month": 6, "day": 13, "dep_delay": -2.5, "carrier": "UA", "tailnum": "N14228", "dest": "IAH", "gate": None}
+    rows = [{"id": number, **row, "air_time": number / 7} for number in range(10_000_000 // len(json.dumps(row)))]
+    return rows[: int(len(rows) * 10_000_000 / len(json.dumps(rows)))]
+
+
+def measure(sandbox: Sandbox, rounds: int) -> Samples:
+    """Measure everything, so many times, in turns."""
+    plain = graph_of(ToolNode([double]))
+    ours = graph_of(CodeActNode([double], sandbox=sandbox, mode="auto"))
+    sandboxed, direct = "x = double(x=21)\nx", "double(x=21)"
+    rows = ten_megabytes()
+    samples = Samples(list)
+    with peer(_ECHO) as echoing, peer(_SINK) as sink:
+        tasks: dict[str, Callable[[], float]] = {
+            "echo": lambda: echo(echoing),
+            "inner sync": lambda: inner_call(sandbox, 1000),
+            "inner async": lambda: inner_call(sandbox, 1000, is_async=True),
+            "inner of 100": lambda: statistics.median(inner_call(sandbox, 100) for _ in range(5)),
+            "inner of 10,000": lambda: inner_call(sandbox, 10_000),
+            "plain rows": lambda: plain_transfer(sink, rows),
+            "rows": lambda: rows_to_program(sandbox, rows),
+            "sleep": slept,
+            "parallel sync": lambda: in_parallel(sandbox),
+            "parallel async": lambda: in_parallel(sandbox, is_async=True),
+            "ToolNode": lambda: one_message(plain, "double", {"x": 21}, "42"),
+            "json": lambda: one_message(ours, "double", {"x": 21}, "42"),
+            "direct": lambda: one_message(ours, "execute_code", {"code": direct}, "42", 20),
+            "sandboxed": lambda: one_message(ours, "execute_code", {"code": sandboxed}, "42", 20),
+        }
+        for task in tasks.values():  # what is first done is not typical: imports, the fork server
+            task()
+        for _ in range(rounds):
+            for name, task in tasks.items():
+                samples[name].append(task())
+    return samples
+
+
+def slept() -> float:
+    """Return the seconds that a sleep of 20 ms takes here."""
+    began = time.perf_counter()
+    time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+TABLE: tuple[tuple[str, str, str, str, float | None, bool], ...] = (
+    ("inner call, sync", "inner sync", "JSON echo between two processes", "echo", 4, False),
+    ("inner call, async", "inner async", "JSON echo between two processes", "echo", 6, False),
+    ("inner call, of 10,000", "inner of 10,000", "inner call, of 100", "inner of 100", 1.25, False),
+    ("10 MB of rows, tool to program", "rows", "json dumps + loads + transfer", "plain rows", 2, False),
+    ("50 parallel calls of 20 ms, sync", "parallel sync", "one sleep of 20 ms", "sleep", 60, True),
+    ("50 parallel calls of 20 ms, async", "parallel async", "one sleep of 20 ms", "sleep", 60, True),
+    ("JSON call through CodeActNode", "json", "the same through ToolNode", "ToolNode", 1.05, False),
+    ("code action, one call, run directly", "direct", "the call through ToolNode", "ToolNode", None, False),
+    ("code action, one call, in the sandbox", "sandboxed", "the call through ToolNode", "ToolNode", None, False),
+)
+"""Name, sample, name of its baseline, sample of that, target, and whether the target is milliseconds."""
+
+
+def table(samples: Samples) -> list[Row]:
+    """Return the figures: medians, and medians of the ratios of each round."""
+    rows = list[Row]()
+    for name, key, baseline, base_key, target, absolute in TABLE:
+        ratios = map(operator.truediv, samples[key], samples[base_key])
+        rows.append(
+            Row(
+                name=name,
+                milliseconds=statistics.median(samples[key]) * 1000,
+                baseline=baseline,
+                baseline_ms=statistics.median(samples[base_key]) * 1000,
+                ratio=statistics.median(ratios),
+                target=target,
+                absolute=absolute,
+            )
+        )
+    return rows
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table."""
+    lines = [("", "ms", "baseline", "ms", "ratio", "target", "")]
+    for row in rows:
+        target = "" if row.target is None else f"{row.target:g} ms" if row.absolute else f"{row.target:g} x"
+        met = {None: "", True: "ok", False: "MISSED"}[row.ok]
+        figures = f"{row.milliseconds:.3f}", row.baseline, f"{row.baseline_ms:.3f}", f"{row.ratio:.2f} x"
+        lines.append((row.name, *figures, target, met))
+    widths = [max(len(line[column]) for line in lines) for column in range(7)]
+    for line in lines:
+        cells = (
+            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        print("  ".join(cells).rstrip())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What callgate costs, against baselines of the same run.")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--rounds", type=int, default=7, help="how often everything is measured (7)")
+    given = parser.parse_args()
+    sandbox: Sandbox = LocalSandbox()
+    try:
+        level = sandbox.level
+    except SandboxUnavailable as error:
+        print(f"{error}\nMeasured with FakeSandbox, which isolates nothing, in its place.", file=sys.stderr)
+        sandbox, level = FakeSandbox(), "L0"
+    warnings.simplefilter("ignore")
+    began = time.perf_counter()
+    rows = table(measure(sandbox, given.rounds))
+    sandbox.close()
+    host = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
+    about = {**host, "sandbox": sandbox.name, "level": level, "rounds": given.rounds}
+    if given.json:
+        print(json.dumps({"about": about, "rows": [{**asdict(row), "ok": row.ok} for row in rows]}, indent=2))
+        return
+    print(", ".join(f"{key} {value}" for key, value in about.items()), f"({time.perf_counter() - began:.0f} s)\n")
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()

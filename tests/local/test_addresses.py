@@ -1,0 +1,31 @@
+"""Addresses repeat: from guest to guest, and from server to server."""
+
+from __future__ import annotations
+
+import pytest
+from local.harness import value
+
+from callgate.limits import Limits
+from callgate.sandboxes.local import LocalSandbox
+
+GUESTS = 1_000
+
+PROGRAM = """
+import sqlite3, zipfile
+class Thing: pass
+things = [Thing() for _ in range(50)]
+places = [id(each) for each in (object(), things[0], [], {}, print, Thing, sqlite3.connect, zipfile.ZipFile)]
+[places, [things.index(thing) for thing in set(things)], hash("x"), hash(None)]
+"""
+
+
+def test_addresses_are_those_of_the_first_guest_in_every_other_and_in_another_server(sandbox: LocalSandbox) -> None:
+    if not sandbox.fixed_addresses:
+        pytest.skip("this host does not let a process switch address randomisation off")
+    with LocalSandbox() as first, LocalSandbox() as second:
+        expected = value(first, PROGRAM)
+        assert value(first, PROGRAM) == expected
+        for _ in range(GUESTS - 3):
+            first.start(Limits()).kill()
+        assert value(first, PROGRAM) == expected
+        assert value(second, PROGRAM) == expected

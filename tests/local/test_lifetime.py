@@ -1,0 +1,268 @@
+"""Who ends when: guests, the fork server, the host, and forked children of the host."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from local.harness import converse, descendants, eventually, order, value
+
+from callgate.errors import SandboxLost, UsageError
+from callgate.limits import Limits
+from callgate.sandboxes import Sandbox
+from callgate.sandboxes.local import LocalSandbox
+
+HOST = """
+import sys, time
+sys.path[:0] = {path!r}
+from callgate.limits import Limits
+from callgate.sandboxes.local import LocalSandbox
+from local.harness import order
+sandbox = LocalSandbox()
+guests = [sandbox.start(Limits()) for _ in range(3)]
+guests[0].send(order("import os\\nos.write(3, b'on')\\nwhile True: pass"), 5)
+assert guests[0].receive(10) == b"on"
+{then}
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def own(sandbox: LocalSandbox) -> LocalSandbox:
+    """A sandbox to break; closed by the garbage collector at the latest."""
+    return LocalSandbox()
+
+
+def test_it_is_a_sandbox(sandbox: LocalSandbox) -> None:
+    assert isinstance(sandbox, Sandbox)
+    assert (sandbox.name, sandbox.level) == ("local", "L3")
+
+
+def test_nothing_starts_before_it_is_used(own: LocalSandbox) -> None:
+    before = descendants()
+    LocalSandbox()
+    assert descendants() == before
+
+
+@pytest.mark.parametrize("then", ["", "import os\nif os.fork() == 0: time.sleep(60)"], ids=["alone", "with a fork"])
+def test_a_killed_host_takes_everything_with_it(sandbox: LocalSandbox, then: str) -> None:
+    program = HOST.format(path=[*sys.path], then=then)
+    host = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert host.stdout is not None
+        assert host.stdout.readline() == b"up\n"
+        jailed = {pid for pid in descendants(host.pid) if not _runs_host(pid)}
+        assert len(jailed) == 5  # the server, its parent, three guests
+        host.kill()
+        killed = time.monotonic()
+        eventually(lambda: not any(_alive(pid) for pid in jailed))
+        assert time.monotonic() - killed < 1.0
+    finally:
+        os.killpg(host.pid, signal.SIGKILL)
+        host.communicate()
+
+
+def test_a_forked_child_has_a_server_of_its_own(sandbox: LocalSandbox) -> None:
+    assert value(sandbox, "1") == 1
+    before = descendants()
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            own = value(sandbox, "'child'")
+            eventually(lambda: len(descendants()) == 2)
+            os.write(into, own.encode())
+            sandbox.close()
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(into)
+    with os.fdopen(out) as answer:
+        assert answer.read() == "child"
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert value(sandbox, "'parent'") == "parent"
+    assert before <= descendants()
+
+
+def test_a_server_that_dies_loses_its_guests_and_is_replaced(own: LocalSandbox) -> None:
+    with own:
+        before = descendants()
+        guest = own.start(Limits())
+        guest.send(order("while True: pass"), 5)
+        assert not guest.lost()
+        for pid in descendants() - before:
+            with suppress(ProcessLookupError):  # they end one another
+                os.kill(pid, signal.SIGKILL)
+        assert guest.receive(10) == b""
+        assert guest.lost()
+        guest.kill()
+        assert value(own, "2") == 2
+    assert descendants() <= before
+
+
+def test_a_server_that_hangs_is_replaced(own: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callgate.sandboxes.local.guest.START_SECONDS", 0.5)
+    with own:
+        before = descendants()
+        own.check()
+        for pid in descendants() - before:
+            os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(SandboxLost):
+            own.start(Limits())
+        monkeypatch.undo()
+        assert value(own, "2") == 2
+
+
+def test_one_guest_that_dies_is_not_the_sandbox(sandbox: LocalSandbox) -> None:
+    guest = sandbox.start(Limits())
+    guest.kill()
+    assert not guest.lost()
+    assert guest.receive(1) == b""
+
+
+def test_kill_works_twice_and_from_any_thread(sandbox: LocalSandbox) -> None:
+    guest = sandbox.start(Limits())
+    threads = [threading.Thread(target=guest.kill) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    guest.kill()
+
+
+def test_a_guest_whose_host_lets_go_ends(sandbox: LocalSandbox) -> None:
+    before = descendants()
+    guest = sandbox.start(Limits())
+    assert len(descendants() - before) == 1
+    guest.kill()
+    eventually(lambda: descendants() == before)
+
+
+def test_descriptors_processes_and_memory_stay_flat(sandbox: LocalSandbox) -> None:
+    for _ in range(5):
+        value(sandbox, "1")
+    gc.collect()
+    eventually(lambda: len(descendants()) <= 2)
+    before, size = _descriptors(), _resident_kb()
+    for _ in range(100):
+        value(sandbox, "1")
+    gc.collect()
+    eventually(lambda: len(descendants()) <= 2)
+    assert _descriptors() == before
+    assert _resident_kb() - size < 4096
+
+
+def test_many_threads_share_it(sandbox: LocalSandbox) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: value(sandbox, f"import os, time\ntime.sleep(0.01)\n{n} * 2"), range(64)))
+    assert found == [2 * n for n in range(64)]
+
+
+def test_threads_that_start_it_together_get_one_server(own: LocalSandbox) -> None:
+    before = descendants()
+    with own, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: value(own, str(n)), range(8))) == list(range(8))
+        eventually(lambda: len(descendants() - before) == 2)
+
+
+def test_the_thread_that_started_it_may_end(own: LocalSandbox) -> None:
+    with own:
+        guests: list[object] = []
+        thread = threading.Thread(target=lambda: guests.append(own.start(Limits())))
+        thread.start()
+        thread.join()
+        guest = guests[0]
+        guest.send(order("40 + 2"), 5)  # type: ignore[attr-defined]
+        assert converse(guest).value == 42
+        guest.kill()  # type: ignore[attr-defined]
+
+
+async def test_many_tasks_share_it(own: LocalSandbox) -> None:
+    async def one(n: int) -> bytes:
+        guest = await own.astart(Limits())
+        try:
+            await guest.asend(order(f"{n} * 2"), 5)
+            return await guest.areceive()
+        finally:
+            guest.kill()
+
+    with own:
+        found = await asyncio.gather(*(one(n) for n in range(16)))
+    assert all(f'"value":{2 * n}'.encode() in each for n, each in enumerate(found))
+
+
+async def test_a_cancelled_start_leaves_no_guest(own: LocalSandbox) -> None:
+    with own:
+        own.check()
+        eventually(lambda: len(descendants()) <= 4)  # two servers; the guest that proved this one is gone
+        before, open_before = descendants(), _descriptors()
+        for delay in (0.0, 0.001, 0.002, 0.004, 0.008):
+            task = asyncio.create_task(own.astart(Limits()))
+            await asyncio.sleep(delay)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                (await task).kill()
+        eventually(lambda: descendants() <= before)
+        assert _descriptors() == open_before
+
+
+def test_close_ends_everything_and_is_final(own: LocalSandbox) -> None:
+    before, open_before = descendants(), _descriptors()
+    guest = own.start(Limits())
+    guest.send(order("while True: pass"), 5)
+    own.close()
+    own.close()
+    assert descendants() <= before
+    assert guest.receive(5) == b""
+    guest.kill()
+    assert _descriptors() == open_before
+    with pytest.raises(UsageError, match="closed"):
+        own.start(Limits())
+
+
+def test_a_forgotten_sandbox_ends(own: LocalSandbox) -> None:
+    before = descendants()
+    forgotten = LocalSandbox()
+    forgotten.check()
+    assert descendants() > before
+    del forgotten
+    gc.collect()
+    eventually(lambda: descendants() <= before)
+
+
+def test_limits_travel_with_each_guest(sandbox: LocalSandbox) -> None:
+    program = "import resource as r\n[r.getrlimit(r.RLIMIT_AS)[0] >> 20, r.getrlimit(r.RLIMIT_CPU)[0]]"
+    assert value(sandbox, program, Limits(memory_mb=333, cpu_seconds=2.5)) == [333, 4]
+    assert value(sandbox, program, Limits(memory_mb=444, cpu_seconds=7)) == [444, 8]
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _resident_kb() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def _runs_host(pid: int) -> bool:
+    return b"sandbox.start" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
