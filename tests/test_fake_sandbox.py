@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_kill_ends_a_receive_in_another_thread_and_is_idempotent(sandbox: FakeSa
 
 def test_kill_leaves_no_process_and_no_descriptor(sandbox: FakeSandbox) -> None:
     sandbox.start(Limits()).kill()
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     for _ in range(3):
         guest = sandbox.start(Limits())
         guest.send(order("import os\nos.getpid()"), 5)
@@ -136,7 +137,7 @@ def test_kill_leaves_no_process_and_no_descriptor(sandbox: FakeSandbox) -> None:
         guest.kill()
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_a_guest_that_does_not_read_is_a_timeout(sandbox: FakeSandbox) -> None:

@@ -21,9 +21,9 @@ import uuid
 from collections import deque
 from collections.abc import Mapping, MappingView
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
-__all__ = ["DEPTH", "JSON", "NotJSON", "decode", "digest", "encode", "encode_any", "quote"]
+__all__ = ["DEPTH", "JSON", "NotJSON", "decode", "digest", "encode", "encode_any", "is_array", "is_object", "quote"]
 
 JSON: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list of JSON, dict of str to JSON."""
@@ -81,6 +81,16 @@ def decode(text: str | bytes) -> JSON:
     if end != len(text):
         raise NotJSON("not JSON: something follows the value")
     return value
+
+
+def is_object(value: JSON) -> TypeGuard[dict[str, JSON]]:
+    """Say whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_array(value: JSON) -> TypeGuard[list[JSON]]:
+    """Say whether a JSON value is an array."""
+    return isinstance(value, list)
 
 
 def digest(text: str) -> str:
@@ -151,9 +161,9 @@ def _plain(value: Any, refuse: bool, depth: int) -> JSON:
 
 
 def _text_keys(value: dict[Any, Any], refuse: bool) -> dict[str, Any]:
-    odd = next((key for key in value if not isinstance(key, str)), None)
-    if refuse and odd is not None:
-        raise NotJSON(f"the key {_brief(odd)} is no string; JSON has string keys only")
+    odd = [key for key in value if not isinstance(key, str)] if refuse else []
+    if odd:
+        raise NotJSON(f"the key {_brief(odd[0])} is no string; JSON has string keys only")
     renamed = {_key_text(key): item for key, item in value.items()}
     if len(renamed) < len(value):
         raise NotJSON("two keys have the same text")
@@ -217,7 +227,7 @@ def _of_library(value: Any, refuse: bool) -> Any:
 def _of_pandas(value: Any, name: str) -> Any:
     if name == "NAType":
         return None
-    numbered = type(value.index).__name__ == "RangeIndex"
+    numbered = type(value.index).__name__ == "RangeIndex" and value.index.name is None
     if name == "DataFrame":
         framed = value if numbered else value.reset_index()
         if not framed.columns.is_unique:

@@ -97,6 +97,6 @@ def _reserved(
     async def at_once(call: Call) -> JSON:
         return invoke(call)
 
-    schema = {"type": "object", "properties": {parameter: {"type": "string"}}, "required": [parameter]}
-    schema["additionalProperties"] = False
+    schema: dict[str, JSON] = {"type": "object", "properties": {parameter: {"type": "string"}}}
+    schema |= {"required": [parameter], "additionalProperties": False}
     return Tool(name=name, input_schema=schema, effect="read", invoke=invoke, ainvoke=ainvoke or at_once)

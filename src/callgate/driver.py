@@ -190,8 +190,7 @@ class _ThreadDriver:
                 run.store.append(run.key, step.position, step.lines)
                 waiting.extend(run.gate.recorded(self._clock.now()))
             elif isinstance(step, Start):
-                context = contextvars.copy_context()
-                run.workers.submit(partial(context.run, self._work, step))
+                run.workers.submit(partial(self._work, step, contextvars.copy_context()))
             elif isinstance(step, Notify):
                 _told(run, step.call)
             elif isinstance(step, Keep):
@@ -201,8 +200,8 @@ class _ThreadDriver:
             else:
                 self._last = step
 
-    def _work(self, start: Start) -> None:
-        result = _run(self._pass.invoke, start)
+    def _work(self, start: Start, context: contextvars.Context) -> None:
+        result = context.run(_run, self._pass.invoke, start)
         with self._lock:
             if not self._over:
                 self._returned.append((start.n, result))

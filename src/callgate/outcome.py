@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from callgate.codec import JSON
+from callgate.codec import JSON, is_array, is_object
 from callgate.journal import Journal
 from callgate.steps import Status, Waiting
 
@@ -123,11 +123,11 @@ def _dumps(value: JSON) -> str:
 def _pruned(value: JSON, items: int, chars: int) -> JSON:
     if isinstance(value, str) and len(value) > chars:
         return f"{value[:chars]}… {len(value) - chars:,} more characters"
-    if isinstance(value, list) and len(value) > items:
+    if is_array(value) and len(value) > items:
         return [*(_pruned(item, items, chars) for item in value[:items]), f"… {len(value) - items:,} more items"]
-    if isinstance(value, list):
+    if is_array(value):
         return [_pruned(item, items, chars) for item in value]
-    if isinstance(value, dict):
+    if is_object(value):
         shown = {key: _pruned(value[key], items, chars) for key in list(value)[:items]}
         return {**shown, "…": f"{len(value) - items:,} more keys"} if len(value) > items else shown
     return value
@@ -159,11 +159,8 @@ def render(
 ) -> tuple[str, tuple[Cut, ...]]:
     """Return the text for the model and what it leaves out.
 
-    Args:
-        status: of the action; likewise the other parts.
-        printed: characters printed, also those beyond `Limits.output_kb`.
-        handles: of "stdout" and "value", where they were kept.
-        most: characters shown of each.
+    printed counts what was printed beyond `Limits.output_kb` too, handles are those of "stdout" and "value" where they
+    were kept, and most is how many characters of each are shown.
     """
     parts, cuts = [_headline(status, error, limit, waiting)], list[Cut]()
     output = show_output(visible(stdout), most)

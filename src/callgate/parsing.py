@@ -8,6 +8,7 @@ the parser itself, whose bounds assume a stack of some megabytes; a dotted name 
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import threading
 import warnings
@@ -30,7 +31,9 @@ _SHORT = 2_000
 """Characters whose nesting needs less than 384 KiB of stack, as measured."""
 _STACK = 16 << 20
 _stack_lock = threading.Lock()
-_filter_lock = threading.Lock()
+_compile_lock = threading.Lock()
+_ATTEMPTS = 5
+"""CPython 3.11 counts the depth of all trees under construction in one place: another thread's makes it SystemError."""
 
 _LONG_DOTTED = re.compile(r"\b(?:\w++[\s\\]*+\.[\s\\]*+){300}")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`\s]*)[^`]*")
@@ -51,7 +54,7 @@ def parse(program: str) -> ast.Module:
         _explain(error, program)
     except (RecursionError, MemoryError):
         raise ProgramError("The program nests too deeply; split its longest expression over variables.") from None
-    except (ValueError, OverflowError, SystemError) as error:
+    except (ValueError, OverflowError) as error:
         raise ProgramError(f"The program does not compile: {error}.") from None
 
 
@@ -73,14 +76,17 @@ def _refuse_hostile(program: str) -> None:
 
 
 def _compile(program: str) -> ast.Module:
-    # A filter that stays is the only way to keep the warnings of foreign text from a host that makes warnings
-    # errors: `catch_warnings` puts back the filters of whichever thread came first.
-    with _filter_lock:
+    with _compile_lock:
+        # A filter that stays is the only way to keep the warnings of foreign text from a host that makes warnings
+        # errors: `catch_warnings` puts back the filters of whichever thread came first.
         if not warnings.filters or warnings.filters[0] != _QUIET:
             warnings.filterwarnings("ignore", module=FILE)
-    tree = compile(program, FILE, "exec", _FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
-    compile(program, FILE, "exec", _FLAGS, dont_inherit=True)  # the faults that only later stages see
-    return tree
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(SystemError):
+                tree = compile(program, FILE, "exec", _FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
+                compile(program, FILE, "exec", _FLAGS, dont_inherit=True)  # the faults that only later stages see
+                return tree
+    raise ProgramError("The program does not compile.")
 
 
 _compile_short = lru_cache(maxsize=16)(_compile)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callgate.calls import CallState
-from callgate.codec import JSON, decode, encode
+from callgate.codec import JSON, decode, encode, is_array
 from callgate.errors import ProgramError
 from callgate.gate import Gate
 from callgate.journal import Journal
@@ -96,8 +96,8 @@ def _fault(error: dict[str, JSON] | None, program: str) -> Fault | None:
     frames = error.get("trace")
     trace = [
         (entry[0], str(entry[1]))
-        for entry in (frames if isinstance(frames, list) else ())
-        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int)
+        for entry in (frames if is_array(frames) else ())
+        if is_array(entry) and len(entry) == 2 and isinstance(entry[0], int)
     ]
     return Fault(
         type=str(error.get("type", "Exception")),

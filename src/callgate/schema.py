@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import cast
 
-from callgate.codec import JSON
+from callgate.codec import JSON, is_array, is_object
 from callgate.tools import Tool
 
 __all__ = ["annotation", "stub"]
@@ -30,7 +29,7 @@ def stub(name: str, one: Tool) -> str:
 
 def _parameter(key: str, schema: JSON, required: bool, defined: Mapping[str, JSON]) -> str:
     text = f"{key}: {annotation(schema, defined)}"
-    return text if required else f"{text} = {schema.get('default')!r}" if isinstance(schema, dict) else text
+    return f"{text} = {schema.get('default')!r}" if is_object(schema) and not required else text
 
 
 def first_sentence(description: str) -> str:
@@ -47,19 +46,19 @@ def annotation(schema: JSON, defined: Mapping[str, JSON], depth: int = 0) -> str
         defined: its `$defs`.
         depth: of references followed; deeper than 4 is `dict`.
     """
-    if not isinstance(schema, dict) or depth > 4:
+    if not is_object(schema) or depth > 4:
         return "dict" if depth > 4 else "Any"
-    fields = cast("dict[str, JSON]", schema)
+    fields = schema
     if "$ref" in fields:
         return annotation(defined.get(str(fields["$ref"]).rpartition("/")[2]), defined, depth + 1)
     if "const" in fields or "enum" in fields:
-        choices = fields.get("enum", [fields.get("const")])
+        choices: list[JSON] = fields.get("enum", [fields.get("const")])
         return f"Literal[{', '.join(map(repr, choices))}]"
     for union in ("anyOf", "oneOf"):
         if union in fields:
             return " | ".join(dict.fromkeys(annotation(one, defined, depth) for one in fields[union])) or "Any"
     kind = fields.get("type")
-    if isinstance(kind, list):
+    if is_array(kind):
         return " | ".join(_SCALARS.get(one, str(one)) for one in kind)
     if kind == "array":
         return f"list[{annotation(fields['items'], defined, depth)}]" if "items" in fields else "list"
@@ -69,9 +68,9 @@ def annotation(schema: JSON, defined: Mapping[str, JSON], depth: int = 0) -> str
 
 
 def _object(fields: dict[str, JSON], defined: Mapping[str, JSON], depth: int) -> str:
-    properties = fields.get("properties")
+    properties: dict[str, JSON] = fields.get("properties", {})
     if properties:
         inner = (f"{json.dumps(key)}: {annotation(one, defined, depth + 1)}" for key, one in properties.items())
         return "{" + ", ".join(inner) + "}"
     values = fields.get("additionalProperties")
-    return f"dict[str, {annotation(values, defined, depth + 1)}]" if isinstance(values, dict) else "dict"
+    return f"dict[str, {annotation(values, defined, depth + 1)}]" if is_object(values) else "dict"

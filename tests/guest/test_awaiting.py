@@ -8,9 +8,9 @@ import re
 from types import ModuleType
 
 import pytest
+from guest.harness import run
 
 from callgate.sandboxes.guest_source import guest_modules
-from guest.harness import run
 
 TOOLS = frozenset(("f", "g", "call_tool"))
 
@@ -189,7 +189,8 @@ def test_a_name_the_program_binds_anywhere_is_no_tool(binding: str) -> None:
 
 def test_lines_stay_what_they_were() -> None:
     result = run(
-        "import asyncio\nasync def main():\n    await asyncio.gather(\n        f(1),\n        f(object),\n    )\nasyncio.run(main())"
+        "import asyncio\nasync def main():\n    await asyncio.gather(\n        f(1),\n        f(object),\n    )\n"
+        "asyncio.run(main())"
     )
     assert result.error is not None
     assert (result.error["type"], result.error["line"]) == ("InvalidArguments", 3)

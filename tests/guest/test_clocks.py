@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from guest.harness import WALL, run
 
 
@@ -98,7 +97,7 @@ def test_pandas_sees_the_programs_clock() -> None:
     pytest.importorskip("pandas", reason="pandas is not installed")
     import site
 
-    path = [one for one in site.getsitepackages()]
+    path = site.getsitepackages()
     program = f"""
 import sys; sys.path += {path!r}
 import pandas as pd, pickle

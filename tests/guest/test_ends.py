@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guest.harness import Tool, run
 
 from callgate.limits import Limits
-from guest.harness import Tool, run
 
 
 @pytest.mark.parametrize(

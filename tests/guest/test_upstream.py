@@ -28,7 +28,7 @@ EXCLUDED = {
     "test_task_del_collect": "collects garbage a hundred times in each of eight classes: 15 s that test no patch",
     "test_interrupt_call_soon": "waits for a KeyboardInterrupt in real time; a host ends programs by killing them",
     "test_interrupt_wait": "waits for a KeyboardInterrupt in real time; a host ends programs by killing them",
-    "test_many_threads": "10,000 items through 100 threads of the operating system: slow; test_strands.py has the shapes",
+    "test_many_threads": "10,000 items through 100 operating system threads: slow; test_strands.py has its shapes",
     "test_many_threads_nonblock": "as test_many_threads",
     "test_many_threads_timeout": "as test_many_threads",
 }
@@ -56,7 +56,7 @@ def test_cpythons_own_tests_pass_upon_the_guest(modules: list[str], classes: lis
         "excluded": list(EXCLUDED),
     }
     done = subprocess.run(
-        [os.path.realpath(getattr(sys, "_base_executable")), "-s", "-E", "-B", str(DRIVER)],
+        [os.path.realpath(sys._base_executable), "-s", "-E", "-B", str(DRIVER)],
         input=json.dumps(order),
         capture_output=True,
         text=True,

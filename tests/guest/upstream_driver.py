@@ -3,10 +3,8 @@
 At rest the clock jumps to the next timer. Reads {"bundle", "modules", "classes", "excluded"} and writes what failed.
 """
 
-import gc
 import json
 import sys
-import time
 import traceback
 import unittest
 
@@ -20,8 +18,9 @@ def main() -> None:
     jump(guest.baton.baton)
     guest.threads.limit = 1000
 
-    import test.support
     import unittest.mock
+
+    import test.support
 
     test.support.LOOPBACK_TIMEOUT = test.support.SHORT_TIMEOUT = 30.0
     suite = unittest.TestSuite()
@@ -39,7 +38,7 @@ def main() -> None:
     result = unittest.TestResult()
     suite.run(result)
     failed = {one.id(): text for one, text in result.failures + result.errors}
-    print(json.dumps({"ran": len(ran), "failed": failed, "skipped": len(result.skipped)}))
+    json.dump({"ran": len(ran), "failed": failed, "skipped": len(result.skipped)}, sys.__stdout__)
 
 
 def flatten(suite):

@@ -94,3 +94,13 @@ def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)
+
+
+def settled() -> set[int]:
+    """Return the processes below this one, once those that were killed are gone."""
+    found, since = descendants(), time.monotonic()
+    while time.monotonic() - since < 0.1:
+        time.sleep(0.01)
+        if (now := descendants()) != found:
+            found, since = now, time.monotonic()
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from local.harness import value
 
@@ -25,7 +27,8 @@ def test_addresses_are_those_of_the_first_guest_in_every_other_and_in_another_se
     with LocalSandbox() as first, LocalSandbox() as second:
         expected = value(first, PROGRAM)
         assert value(first, PROGRAM) == expected
-        for _ in range(GUESTS - 3):
-            first.start(Limits()).kill()
+        with ThreadPoolExecutor(4) as pool:
+            for guest in pool.map(lambda _: first.start(Limits()), range(GUESTS - 3)):
+                guest.kill()
         assert value(first, PROGRAM) == expected
         assert value(second, PROGRAM) == expected

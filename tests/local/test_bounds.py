@@ -38,9 +38,9 @@ except OSError as e:
     found = errno.errorcode[e.errno]
 [found, written >> 20]
 """
-    free = shutil.disk_usage("/dev/shm").used  # noqa: S108
+    free = shutil.disk_usage("/dev/shm").used
     assert value(sandbox, program, SMALL) in (["ENOSPC", 8], ["ENOSPC", 7])
-    assert shutil.disk_usage("/dev/shm").used <= free + (1 << 20)  # noqa: S108
+    assert shutil.disk_usage("/dev/shm").used <= free + (1 << 20)
 
 
 def test_many_files_do_not_pass_the_limit(sandbox: LocalSandbox) -> None:

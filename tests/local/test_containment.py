@@ -155,7 +155,9 @@ def test_nothing_outside_tmp_is_written(sandbox: LocalSandbox, path: str) -> Non
 
 
 def test_the_interpreter_is_not_changed(sandbox: LocalSandbox) -> None:
-    attempt = "try:\n    os.chmod(sys.executable, 0o777)\nexcept OSError as e:\n    found = errno.errorcode[e.errno]\nfound"
+    attempt = (
+        "try:\n    os.chmod(sys.executable, 0o777)\nexcept OSError as e:\n    found = errno.errorcode[e.errno]\nfound"
+    )
     assert value(sandbox, f"import errno, os, sys\n{attempt}") in ("EROFS", "EPERM")
 
 
@@ -246,7 +248,9 @@ found
 @pytest.mark.parametrize("family", ["AF_INET, SOCK_STREAM", "AF_INET, SOCK_DGRAM", "AF_INET6, SOCK_DGRAM", "AF_UNIX"])
 def test_no_socket_is_opened(sandbox: LocalSandbox, family: str) -> None:
     kinds = ", ".join(f"socket.{each}" for each in family.split(", "))
-    program = f"import socket\ntry:\n    socket.socket({kinds})\nexcept OSError as e:\n    found = type(e).__name__\nfound"
+    program = (
+        f"import socket\ntry:\n    socket.socket({kinds})\nexcept OSError as e:\n    found = type(e).__name__\nfound"
+    )
     assert value(sandbox, program) == "PermissionError"
 
 
@@ -283,7 +287,9 @@ def test_a_fork_bomb_starts_nothing(sandbox: LocalSandbox) -> None:
 
 def test_state_is_fresh(sandbox: LocalSandbox) -> None:
     value(sandbox, "import builtins, json\nbuiltins.left = 1\njson.left = 1\nopen('/tmp/left', 'w').write('x')")
-    assert value(sandbox, "import builtins, json, os\n[hasattr(builtins, 'left'), hasattr(json, 'left')]") == [False] * 2
+    assert (
+        value(sandbox, "import builtins, json, os\n[hasattr(builtins, 'left'), hasattr(json, 'left')]") == [False] * 2
+    )
     assert value(sandbox, "import os\nos.listdir('/tmp')") == []
 
 

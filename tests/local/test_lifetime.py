@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from local.harness import converse, descendants, eventually, order, value
+from local.harness import converse, descendants, eventually, order, settled, value
 
 from callgate.errors import SandboxLost, UsageError
 from callgate.limits import Limits
@@ -50,7 +50,7 @@ def test_it_is_a_sandbox(sandbox: LocalSandbox) -> None:
 
 
 def test_nothing_starts_before_it_is_used(own: LocalSandbox) -> None:
-    before = descendants()
+    before = settled()
     LocalSandbox()
     assert descendants() == before
 
@@ -75,7 +75,7 @@ def test_a_killed_host_takes_everything_with_it(sandbox: LocalSandbox, then: str
 
 def test_a_forked_child_has_a_server_of_its_own(sandbox: LocalSandbox) -> None:
     assert value(sandbox, "1") == 1
-    before = descendants()
+    before = settled()
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
@@ -98,7 +98,7 @@ def test_a_forked_child_has_a_server_of_its_own(sandbox: LocalSandbox) -> None:
 
 def test_a_server_that_dies_loses_its_guests_and_is_replaced(own: LocalSandbox) -> None:
     with own:
-        before = descendants()
+        before = settled()
         guest = own.start(Limits())
         guest.send(order("while True: pass"), 5)
         assert not guest.lost()
@@ -115,7 +115,7 @@ def test_a_server_that_dies_loses_its_guests_and_is_replaced(own: LocalSandbox) 
 def test_a_server_that_hangs_is_replaced(own: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callgate.sandboxes.local.guest.START_SECONDS", 0.5)
     with own:
-        before = descendants()
+        before = settled()
         own.check()
         for pid in descendants() - before:
             os.kill(pid, signal.SIGSTOP)
@@ -143,7 +143,7 @@ def test_kill_works_twice_and_from_any_thread(sandbox: LocalSandbox) -> None:
 
 
 def test_a_guest_whose_host_lets_go_ends(sandbox: LocalSandbox) -> None:
-    before = descendants()
+    before = settled()
     guest = sandbox.start(Limits())
     assert len(descendants() - before) == 1
     guest.kill()
@@ -154,12 +154,11 @@ def test_descriptors_processes_and_memory_stay_flat(sandbox: LocalSandbox) -> No
     for _ in range(5):
         value(sandbox, "1")
     gc.collect()
-    eventually(lambda: len(descendants()) <= 2)
-    before, size = _descriptors(), _resident_kb()
+    processes, before, size = settled(), _descriptors(), _resident_kb()
     for _ in range(100):
         value(sandbox, "1")
     gc.collect()
-    eventually(lambda: len(descendants()) <= 2)
+    eventually(lambda: descendants() <= processes)
     assert _descriptors() == before
     assert _resident_kb() - size < 4096
 
@@ -171,7 +170,7 @@ def test_many_threads_share_it(sandbox: LocalSandbox) -> None:
 
 
 def test_threads_that_start_it_together_get_one_server(own: LocalSandbox) -> None:
-    before = descendants()
+    before = settled()
     with own, ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda n: value(own, str(n)), range(8))) == list(range(8))
         eventually(lambda: len(descendants() - before) == 2)
@@ -206,8 +205,7 @@ async def test_many_tasks_share_it(own: LocalSandbox) -> None:
 async def test_a_cancelled_start_leaves_no_guest(own: LocalSandbox) -> None:
     with own:
         own.check()
-        eventually(lambda: len(descendants()) <= 4)  # two servers; the guest that proved this one is gone
-        before, open_before = descendants(), _descriptors()
+        before, open_before = settled(), _descriptors()
         for delay in (0.0, 0.001, 0.002, 0.004, 0.008):
             task = asyncio.create_task(own.astart(Limits()))
             await asyncio.sleep(delay)
@@ -219,7 +217,7 @@ async def test_a_cancelled_start_leaves_no_guest(own: LocalSandbox) -> None:
 
 
 def test_close_ends_everything_and_is_final(own: LocalSandbox) -> None:
-    before, open_before = descendants(), _descriptors()
+    before, open_before = settled(), _descriptors()
     guest = own.start(Limits())
     guest.send(order("while True: pass"), 5)
     own.close()
@@ -233,7 +231,7 @@ def test_close_ends_everything_and_is_final(own: LocalSandbox) -> None:
 
 
 def test_a_forgotten_sandbox_ends(own: LocalSandbox) -> None:
-    before = descendants()
+    before = settled()
     forgotten = LocalSandbox()
     forgotten.check()
     assert descendants() > before

@@ -116,7 +116,7 @@ all(m.decompress(m.compress(data)) == data for m in (bz2, gzip, lzma, zlib))
 """,
     "hashes": """
 import hashlib, hmac
-hashlib.sha256(b"x").hexdigest()[:8] + hmac.new(b"k", b"x", "sha1").hexdigest()[:4] == "2d711642" + "b0eb"
+hashlib.sha256(b"x").hexdigest()[:8] + hmac.new(b"k", b"x", "sha1").hexdigest()[:4] == "2d711642" + "cb00"
 """,
     "text": """
 import csv, difflib, html, io, json, re, string, textwrap, unicodedata
@@ -129,7 +129,8 @@ E.fromstring("<a><b>1</b></a>").find("b").text == "1"
 """,
     "dates": """
 import calendar, datetime, time
-[time.tzname[0], datetime.datetime(2024, 2, 29).isoformat(), calendar.monthrange(2024, 2)[1]] == ["UTC", "2024-02-29T00:00:00", 29]
+day = datetime.date(2024, 2, 29).isoformat()
+[time.tzname[0], day, calendar.monthrange(2024, 2)[1]] == ["UTC", "2024-02-29", 29]
 """,
     "ctypes callbacks": """
 import ctypes
@@ -154,7 +155,8 @@ def down(n): return n if n == 0 else down(n - 1)
 """,
     "terminal and platform": """
 import os, platform, shutil, sys
-[sys.stdin.read(), os.isatty(1), shutil.get_terminal_size().columns > 0, platform.system()] == ["", False, True, "Linux"]
+columns = shutil.get_terminal_size().columns
+[sys.stdin.read(), os.isatty(1), columns > 0, platform.system()] == ["", False, True, "Linux"]
 """,
 }
 
@@ -164,7 +166,7 @@ def test_the_standard_library_works(sandbox: LocalSandbox, name: str) -> None:
     assert value(sandbox, PROGRAMS[name]) is True
 
 
-@pytest.mark.skipif(not Path("/usr/share/zoneinfo/Europe/Berlin").exists(), reason="no time zone database on this host")
+@pytest.mark.skipif(not Path("/usr/share/zoneinfo/Europe/Berlin").exists(), reason="no time zones on this host")
 def test_time_zones_are_there(sandbox: LocalSandbox) -> None:
     program = """
 import datetime, zoneinfo

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from callgate.codec import JSON, NotJSON, decode, encode
+from callgate.codec import JSON, NotJSON, decode, encode, is_object
 from callgate.limits import Limits
 
 __all__ = [
@@ -125,7 +125,7 @@ def _parse(body: bytes) -> Frame:
         fields = decode(body)
     except NotJSON as error:
         raise BadFrame(str(error)) from None
-    for kind in fields if isinstance(fields, dict) else ():
+    for kind in fields if is_object(fields) else ():
         if kind in _PARSERS and (parsed := _PARSERS[kind](fields)) is not None:
             return parsed
     raise BadFrame("a frame of unknown form")
@@ -158,9 +158,11 @@ def _drop(fields: dict[str, JSON]) -> Frame | None:
 
 
 def _end(fields: dict[str, JSON]) -> Frame | None:
-    match fields["end"]:
-        case {"value": value, "error": (None | dict()) as error, "printed": int(printed)}:
-            return EndFrame(value=value, error=error, printed=printed)
+    end = fields["end"]
+    if is_object(end) and "value" in end and _whole(end.get("printed")):
+        error = end.get("error")
+        if error is None or is_object(error):
+            return EndFrame(value=end["value"], error=error, printed=end["printed"])
     return None
 
 

@@ -1,0 +1,1 @@
+"""Aids for tests, ours and those of users."""

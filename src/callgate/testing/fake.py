@@ -9,27 +9,20 @@ any POSIX system; never give it a program that a model wrote.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from contextlib import suppress
-from functools import cache
 
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
-from callgate.sandboxes import bundle
 from callgate.sandboxes.channel import SocketGuest
-from callgate.sandboxes.guest_source import guest_modules
+from callgate.testing import forks
 
 __all__ = ["FakeSandbox"]
-
-READ_ALL = "import sys; exec(compile(sys.stdin.buffer.read(), '<guest>', 'exec'))"
 
 
 class FakeSandbox:
@@ -59,19 +52,19 @@ class FakeSandbox:
         folder = tempfile.mkdtemp(prefix="callgate-")
         try:
             with theirs:
-                process = _spawn(theirs.fileno(), folder)
+                pid = forks.fork(theirs, folder)
         except OSError:
             ours.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
         guest = SocketGuest(
             ours,
-            kill=lambda: self._end(process, folder),
-            cpu=lambda: _cpu_seconds(process.pid),
+            kill=lambda: self._end(pid, folder),
+            cpu=lambda: _cpu_seconds(pid),
             lost=lambda: self._lost,
         )
         with self._lock:
-            self._guests[process.pid] = guest
+            self._guests[pid] = guest
         return guest
 
     async def astart(self, limits: Limits) -> SocketGuest:
@@ -88,12 +81,11 @@ class FakeSandbox:
         self._closed = True
         self._kill_all()
 
-    def _end(self, process: subprocess.Popen[bytes], folder: str) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+    def _end(self, pid: int, folder: str) -> None:
         with self._lock:
-            self._guests.pop(process.pid, None)
-        process.wait()
+            self._guests.pop(pid, None)
+        with suppress(OSError):
+            forks.kill(pid)
         shutil.rmtree(folder, ignore_errors=True)
 
     def _kill_all(self) -> None:
@@ -101,33 +93,6 @@ class FakeSandbox:
             guests = list(self._guests.values())
         for guest in guests:
             guest.kill()
-
-
-@cache
-def _interpreter() -> str:
-    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-
-
-@cache
-def _guest() -> str:
-    return bundle.source(guest_modules(), "callgate_guest.main.install()")
-
-
-def _spawn(fd: int, folder: str) -> subprocess.Popen[bytes]:
-    """Start a guest that speaks over a descriptor. Its text comes as a file on standard input: no pipe to fill."""
-    with tempfile.TemporaryFile() as text:
-        text.write(f"{_guest()}callgate_guest.main.run({fd})\n".encode())
-        text.seek(0)
-        return subprocess.Popen(  # noqa: S603 - our own interpreter, our own text
-            [_interpreter(), "-S", "-s", "-P", "-B", "-c", READ_ALL],
-            stdin=text,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
-            cwd=folder,
-            pass_fds=[fd],
-            start_new_session=True,
-        )
 
 
 def _cpu_seconds(pid: int) -> float:

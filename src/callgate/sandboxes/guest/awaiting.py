@@ -11,14 +11,12 @@ from __future__ import annotations
 import ast
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-FUNCTIONS = frozenset(
-    ("gather", "create_task", "ensure_future", "wait_for", "shield", "wait", "as_completed", "run")
-    + ("run_coroutine_threadsafe",)
-)
-METHODS = frozenset(("create_task", "run_until_complete"))
+FUNCTIONS = frozenset(("gather", "create_task", "ensure_future", "wait_for", "shield", "wait", "as_completed", "run"))
+METHODS = frozenset(("create_task", "run_until_complete", "run_coroutine_threadsafe"))
 KEYWORDS = frozenset(("coro", "coros_or_futures", "coro_or_future", "fut", "future", "arg", "fs", "main"))
 CONTAINERS = frozenset(("list", "tuple", "set", "iter", "reversed"))
 VIEWS = frozenset(("values", "items", "copy", "pop", "popleft"))
@@ -43,12 +41,13 @@ class Source:
 class Scope:
     """The variables of one function, class body or module."""
 
-    sources: list[Source] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list[Source])
     bound: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     read: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
     awaited: defaultdict[str, list[Place]] = field(default_factory=lambda: defaultdict(list))
 
     def sort(self) -> None:
+        """Put places in order, once all are collected."""
         for places in (*self.bound.values(), *self.read.values()):
             places.sort()
 
@@ -70,7 +69,7 @@ class Scope:
         return any(start <= place < stop for place in awaited)
 
 
-def rewrite(tree: ast.Module, tools: Set[str]) -> None:
+def rewrite(tree: ast.Module, tools: AbstractSet[str]) -> None:
     """Rewrite a program in place; tools are the names that stand for tools, each with an `awaitable`."""
     finder = _Finder(tools - set(_bindings(tree)))
     finder.find_asyncio(tree)
@@ -94,15 +93,16 @@ def _bindings(tree: ast.AST) -> Iterator[str]:
                 yield name
             case ast.MatchMapping(rest=str(name)):
                 yield name
+            case _ if type(node).__name__ in ("TypeVar", "ParamSpec", "TypeVarTuple"):  # since Python 3.12
+                yield getattr(node, "name")  # noqa: B009 - unknown to the types of Python 3.11
             case _:
-                if type(node).__name__ in ("TypeVar", "ParamSpec", "TypeVarTuple"):
-                    yield node.name
+                pass
 
 
 class _Finder(ast.NodeVisitor):
     """Collects what flows where, then rewrites what is awaited."""
 
-    def __init__(self, tools: Set[str]) -> None:
+    def __init__(self, tools: AbstractSet[str]) -> None:
         self._tools = tools
         self._modules: set[str] = set()
         self._functions: dict[str, str] = {}
@@ -127,19 +127,19 @@ class _Finder(ast.NodeVisitor):
 
     # ---- collecting
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for outer in (*node.decorator_list, node.args):
             self.visit(outer)
         self._enter(node.body)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - names of `ast`
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for outer in (*node.decorator_list, *node.bases, *node.keywords):
             self.visit(outer)
         self._enter(node.body)
 
-    def visit_Lambda(self, node: ast.Lambda) -> None:  # noqa: N802
+    def visit_Lambda(self, node: ast.Lambda) -> None:
         self.visit(node.args)
         self._enter([node.body])
 
@@ -151,11 +151,11 @@ class _Finder(ast.NodeVisitor):
             self.visit(node)
         self._scope, self._over = outer, over
 
-    def visit_Await(self, node: ast.Await) -> None:  # noqa: N802
+    def visit_Await(self, node: ast.Await) -> None:
         self._claim_later(node.value)
         self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         for argument in self._awaited_arguments(node):
             self._claim_later(argument)
         match node:
@@ -181,33 +181,33 @@ class _Finder(ast.NodeVisitor):
         named = [one.value for one in node.keywords if one.arg in KEYWORDS]
         return (node.args if name == "gather" else node.args[:1]) + named
 
-    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
             self._bind(target, node.value, node)
         self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self._bind(node.target, node.value, node)
         self.generic_visit(node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
             self._source(node.target.id, node.value, node)
         self.generic_visit(node)
 
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:  # noqa: N802
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self._bind(node.target, node.value, node)
         self.generic_visit(node)
 
-    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:  # noqa: N802
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         for target, value in _runs_over(node.target, node.iter):
             self._bind(target, value, node.iter)
         self.generic_visit(node)
 
-    visit_AsyncFor = visit_For  # noqa: N815
+    visit_AsyncFor = visit_For  # noqa: N815 - names of `ast`
 
-    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:  # noqa: N802
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
         over = self._over
         for generator in node.generators:
             self.visit(generator.iter)
@@ -222,9 +222,9 @@ class _Finder(ast.NodeVisitor):
             self.visit(part)
         self._over = over
 
-    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp  # noqa: N815
+    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp  # noqa: N815 - names of `ast`
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self._scope.read[node.id].append(_start(node))
 
@@ -233,15 +233,12 @@ class _Finder(ast.NodeVisitor):
             case ast.Name(id=name), _:
                 self._scope.bound[name].append(_stop(statement))
                 self._source(name, value, statement)
-            case (
-                (ast.Tuple(elts=targets) | ast.List(elts=targets)),
-                (ast.Tuple(elts=values) | ast.List(elts=values)),
-            ) if len(targets) == len(values):
+            case ((ast.Tuple(elts=targets) | ast.List(elts=targets)), _):
+                values = value.elts if isinstance(value, ast.Tuple | ast.List) else []
+                if len(values) != len(targets):
+                    values = [value] * len(targets)
                 for one, other in zip(targets, values, strict=True):
                     self._bind(one, other, statement)
-            case ((ast.Tuple(elts=targets) | ast.List(elts=targets)), _):
-                for one in targets:
-                    self._bind(one, value, statement)
             case ast.Starred(value=inner), _:
                 self._bind(inner, value, statement)
             case ast.Subscript(value=ast.Name(id=name)), _:

@@ -6,10 +6,14 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .baton import baton
-from .codec import JSON, NotJSON, encode
+
+if TYPE_CHECKING:
+    from callgate.codec import JSON, NotJSON, encode
+else:
+    from .codec import JSON, NotJSON, encode
 
 most = 16 << 20
 """Bytes of one frame."""
@@ -70,7 +74,7 @@ Answer = dict[str, Any]
 
 
 def call_tool(name: str, /, *positional: Any, **arguments: Any) -> JSON:
-    """Call a tool and return its result, a JSON value: call_tool('get_user', id=1)."""
+    """Call a tool by its name and return its result, a JSON value: `call_tool('get_user', id=1)`."""
     body = _request(name, positional, arguments)
     strand = baton.current
     answers: list[Answer] = []
@@ -85,11 +89,12 @@ def call_tool(name: str, /, *positional: Any, **arguments: Any) -> JSON:
 
 
 def call_tools(calls: Iterable[tuple[str, Mapping[str, Any]]], /) -> list[JSON]:
-    """Call tools in parallel and return their results in order: call_tools([('get_user', {'id': 1}), ...]).
+    """Call tools in parallel and return their results in order: `call_tools([('get_user', {'id': 1}), ...])`.
 
     If some fail, all are waited for, and then the first failure in order is raised.
     """
-    answers = _ask_all(calls, _Latch(baton.current))
+    strand = baton.current
+    answers = _ask_all(calls, _Latch(lambda: baton.wake(strand)))
     if answers:
         baton.park()
     return [_result(answer) for answer in answers]
@@ -98,7 +103,7 @@ def call_tools(calls: Iterable[tuple[str, Mapping[str, Any]]], /) -> list[JSON]:
 async def acall_tool(name: str, /, *positional: Any, **arguments: Any) -> JSON:
     """The awaitable twin of call_tool."""
     body = _request(name, positional, arguments)
-    future = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     n = _ask(body, lambda answer: _settle(future, answer))
     try:
         return _result(await future)
@@ -108,9 +113,9 @@ async def acall_tool(name: str, /, *positional: Any, **arguments: Any) -> JSON:
 
 async def acall_tools(calls: Iterable[tuple[str, Mapping[str, Any]]], /) -> list[JSON]:
     """The awaitable twin of call_tools."""
-    future = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     before = baton.asked
-    answers = _ask_all(calls, _Latch(future))
+    answers = _ask_all(calls, _Latch(lambda: _settle(future, None)))
     first, last = before + 1, baton.asked
     try:
         if answers:
@@ -124,17 +129,14 @@ async def acall_tools(calls: Iterable[tuple[str, Mapping[str, Any]]], /) -> list
 class _Latch:
     """Counts the answers of parallel calls and lets their caller go on at the last."""
 
-    def __init__(self, waiter: Any) -> None:
-        self._waiter = waiter
+    def __init__(self, go_on: Callable[[], object]) -> None:
+        self._go_on = go_on
         self.missing = 0
 
     def count(self) -> None:
         self.missing -= 1
         if not self.missing:
-            if isinstance(self._waiter, asyncio.Future):
-                _settle(self._waiter, None)
-            else:
-                baton.wake(self._waiter)
+            self._go_on()
 
 
 def _ask_all(calls: Iterable[tuple[str, Mapping[str, Any]]], latch: _Latch) -> list[Answer]:
@@ -157,12 +159,12 @@ def _ask_all(calls: Iterable[tuple[str, Mapping[str, Any]]], latch: _Latch) -> l
     return answers
 
 
-def _request(name: str, positional: Sequence[Any], arguments: dict[str, Any]) -> tuple[str, str]:
+def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) -> tuple[str, str]:
     """Return the name and the arguments as JSON text, or raise what is wrong with them."""
     if not isinstance(name, str):
         raise TypeError(f"a tool is called by its name, a string, not {name!r:.80}")
     if positional:
-        keys = list(positional[0]) if isinstance(positional[0], Mapping) else []
+        keys: list[Any] = [*positional[0]] if isinstance(positional[0], Mapping) else []
         shown = ", ".join(f"{key}=..." for key in keys[:3]) or "argument=..."
         raise TypeError(f"arguments are passed by name: call_tool({name!r}, {shown})")
     try:
@@ -194,7 +196,7 @@ def _settle(future: asyncio.Future[Any], answer: Any) -> None:
     loop = future.get_loop()
     if not future.done() and not loop.is_closed():
         future.set_result(answer)
-        loop._write_to_self()
+        getattr(loop, "_write_to_self")()  # noqa: B009 - as call_soon_threadsafe does, which would cost a copied context
 
 
 def _result(answer: Answer) -> JSON:
@@ -218,7 +220,7 @@ class ToolFunction:
         self._tool = tool
         self._params = tuple(params)
 
-    def __call__(self, /, *positional: Any, **arguments: Any) -> JSON:
+    def __call__(self, /, *positional: Any, **arguments: Any) -> JSON:  # noqa: D102 - programs read `__doc__`
         if positional:
             arguments = self._named(positional, arguments)
         return call_tool(self._tool, **arguments)

@@ -3,6 +3,9 @@
 The reading's microsecond ends loops such as `while time.time() < t: pass`. CPU clocks (`process_time`) stay real.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
+# What is replaced here is private to the standard library, and unknown to its types.
+
 from __future__ import annotations
 
 import ctypes
@@ -10,6 +13,7 @@ import datetime
 import gc
 import logging
 import operator
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +70,7 @@ def install() -> None:
 def begin(wall: float) -> None:
     """Start the clocks of one run; wall is the time of day at program time 0, in seconds since the epoch."""
     baton.now, baton.wall = 0.0, wall
-    logging._startTime = wall if isinstance(logging._startTime, float) else round(wall * 1e9)
+    logging._startTime = wall if sys.version_info < (3, 13) else round(wall * 1e9)
 
 
 def _install_time() -> None:
@@ -77,9 +81,14 @@ def _install_time() -> None:
     for name in ("localtime", "gmtime", "ctime"):
         setattr(time, name, _defaulting(getattr(time, name)))
     asctime, strftime = time.asctime, time.strftime
-    time.asctime = lambda *when: asctime(*when or (time.localtime(),))
-    time.strftime = lambda form, *when: strftime(form, *when or (time.localtime(),))
 
+    def text(*when: Any) -> str:
+        return asctime(*when or (time.localtime(),))
+
+    def formatted(form: str, *when: Any) -> str:
+        return strftime(form, *when or (time.localtime(),))
+
+    time.asctime, time.strftime = text, formatted
     ours = {time.CLOCK_REALTIME: (wall_clock, wall_clock_ns)}
     for name in ("CLOCK_MONOTONIC", "CLOCK_MONOTONIC_RAW", "CLOCK_BOOTTIME", "CLOCK_UPTIME_RAW"):
         if hasattr(time, name):
@@ -107,7 +116,7 @@ def _install_datetime() -> None:
         return cls.fromtimestamp(wall_clock(), tz)
 
     def utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
-        return cls.fromtimestamp(wall_clock(), datetime.timezone.utc).replace(tzinfo=None)
+        return cls.fromtimestamp(wall_clock(), datetime.UTC).replace(tzinfo=None)
 
     def today(cls: type[datetime.date]) -> datetime.date:
         return cls.fromtimestamp(wall_clock())

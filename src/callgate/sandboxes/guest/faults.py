@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 PROGRAM = "<program>"
 """The file name of a program's code."""
@@ -56,7 +56,8 @@ def _text(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - a program's own __str__
         text = ""
     if isinstance(error, BaseExceptionGroup):
-        text += ": " + "; ".join(f"{type(one).__name__}: {_text(one)}" for one in error.exceptions[:OUTER])
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        text += ": " + "; ".join(f"{type(one).__name__}: {_text(one)}" for one in group.exceptions[:OUTER])
     if isinstance(error, MemoryError) and not text:
         text = "the program used up its memory"
     if isinstance(error, FileNotFoundError | PermissionError) and error.filename is not None:

@@ -1,5 +1,8 @@
 """asyncio on the baton: an event loop without file descriptors."""
 
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# What is replaced here is private to the standard library, and unknown to its types.
+
 from __future__ import annotations
 
 import asyncio

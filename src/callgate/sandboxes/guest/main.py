@@ -8,11 +8,15 @@ import inspect
 import os
 import sys
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import calls, clocks, faults, loop, output, program, randomness, refusals, threads
 from .baton import Channel, baton
-from .codec import NotJSON, encode, encode_any
+
+if TYPE_CHECKING:
+    from callgate.codec import NotJSON, encode, encode_any
+else:
+    from .codec import NotJSON, encode, encode_any
 
 REPR = 2_000  # characters of a value that JSON cannot carry
 

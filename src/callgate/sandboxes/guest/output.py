@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+from typing import Any
 
 from .baton import baton
 
@@ -20,7 +21,8 @@ class Output(io.TextIOBase):
         self._most = most
         self._counter = counter
 
-    def write(self, text: str, /) -> int:
+    def write(self, text: Any, /) -> int:
+        """Print text."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         size = len(text)
@@ -35,9 +37,11 @@ class Output(io.TextIOBase):
         return size
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def fileno(self) -> int:
+        """Raise: there is none."""
         raise io.UnsupportedOperation("the output of a program is no file")
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import CodeType
 
@@ -26,7 +26,7 @@ class Program:
     """The line of the statement that gives the value."""
 
 
-def prepare(source: str, tools: Set[str]) -> Program:
+def prepare(source: str, tools: AbstractSet[str]) -> Program:
     """Compile a program; tools are the names whose calls may be awaited.
 
     Raises:

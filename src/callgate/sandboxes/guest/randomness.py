@@ -1,5 +1,8 @@
 """Randomness: every source a program can ask draws from the seed of its run."""
 
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
+# What is replaced here is private to the standard library, and unknown to its types.
+
 from __future__ import annotations
 
 import os

@@ -3,6 +3,9 @@
 These are explanations, not walls: isolation is the sandbox's business.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
+# What is replaced here is private to the standard library, and unknown to its types.
+
 from __future__ import annotations
 
 import _posixsubprocess
@@ -17,7 +20,7 @@ from typing import Any, NoReturn
 
 from .baton import QUANTUM, baton
 
-_select, _poll = select.select, getattr(select, "poll", None)
+_select, _poll = select.select, select.poll
 
 PROCESSES = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve")
 LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
@@ -72,6 +75,7 @@ class Poll:
         self.unregister = self._native.unregister
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """Return what is ready within timeout milliseconds."""
         patience = None if timeout is None or timeout < 0 else timeout / 1000
         return _wait(lambda: self._native.poll(0), bool, patience, watching=True)
 
@@ -90,8 +94,7 @@ def install() -> None:
     select.select = watch
     selectors.SelectSelector._select = staticmethod(watch)
     selectors.DefaultSelector = selectors.SelectSelector
-    if _poll is not None:
-        select.poll = Poll
+    select.poll = Poll
     for name in ("epoll", "devpoll", "kqueue"):
         if hasattr(select, name):
             delattr(select, name)

@@ -4,6 +4,9 @@ Condition, Event, Semaphore, Barrier, Timer, Queue and the pools of concurrent.f
 follow. Locks are handed over first come, first served.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false, reportUnknownMemberType=false
+# What is replaced here is private to the standard library, and unknown to its types.
+
 from __future__ import annotations
 
 import _thread
@@ -27,7 +30,7 @@ limit = 64
 PROCESSORS = 4  # pools are sized by it, and must have the same size wherever a program is replayed
 
 _start = _thread.start_new_thread
-_alive = 0
+_alive: set[Strand] = set()
 
 
 class Lock:
@@ -40,6 +43,7 @@ class Lock:
         self._queue: deque[Strand] = deque()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock, behind everybody who already waits for it."""
         if timeout != -1:
             if not blocking:
                 raise ValueError("can't specify a timeout for a non-blocking call")
@@ -66,6 +70,7 @@ class Lock:
         return False
 
     def release(self) -> None:
+        """Hand the lock to whoever has waited longest."""
         if not self._held:
             raise RuntimeError("release unlocked lock")
         if self._queue:
@@ -74,6 +79,7 @@ class Lock:
             self._held = False
 
     def locked(self) -> bool:
+        """Say whether somebody holds it."""
         if self._held:
             baton.turn()
         return self._held
@@ -113,6 +119,7 @@ class Handle:
         self._thread: Strand | None = None
 
     def is_done(self) -> bool:
+        """Say whether the thread is over."""
         if self._over._held:
             baton.spin()
         return not self._over._held
@@ -122,6 +129,7 @@ class Handle:
             self._over.release()
 
     def join(self, timeout: float | None = None) -> None:
+        """Wait for the end of the thread."""
         if self.ident is None:
             raise RuntimeError("thread not started")
         if self._over._held and self._thread is baton.current:
@@ -142,7 +150,7 @@ def start_new_thread(
     """_thread.start_new_thread."""
     if not callable(function):
         raise TypeError("first arg must be callable")
-    if not isinstance(args, tuple):
+    if type(args) is not tuple:
         raise TypeError("2nd arg must be a tuple")
     return _launch(function, args, kwargs or {}, None)
 
@@ -165,21 +173,19 @@ def start_joinable_thread(
 def _launch(
     function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any], handle: Handle | None
 ) -> int:
-    global _alive
-    if _alive >= limit:
+    if len(_alive) >= limit:
         raise RuntimeError(f"can't start new thread: the limit is {limit} threads")
     strand = Strand()
     if handle is not None:
         handle._thread = strand
         strand.on_exit.append(lambda: (_joined_at_end.pop(handle, None), handle._set_done()))
     ident = _start(_boot, (strand, [function, args, kwargs]))
-    _alive += 1
+    _alive.add(strand)
     baton.ready.append(strand)
     return ident
 
 
 def _boot(strand: Strand, work: list[Any]) -> None:
-    global _alive
     baton.begin(strand)
     function, args, kwargs = work
     work.clear()
@@ -187,10 +193,10 @@ def _boot(strand: Strand, work: list[Any]) -> None:
         function(*args, **kwargs)
     except SystemExit:
         pass
-    except BaseException:  # noqa: BLE001 - the last frame of its thread
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:  # noqa: BLE001 - the last frame of its thread
+        sys.excepthook(type(error), error, error.__traceback__)
     del function, args, kwargs  # their finalisers belong to this strand's turn
-    _alive -= 1
+    _alive.remove(strand)
     for action in strand.on_exit:
         action()
     baton.leave()
@@ -228,7 +234,7 @@ def install() -> None:
         "_ThreadHandle": Handle,
         "_set_sentinel": _set_sentinel,
         "_shutdown": _join_all,
-        "_count": lambda: _alive,
+        "_count": lambda: len(_alive),
     }
     aliases = {
         "allocate_lock": ("Lock", "_allocate_lock"),
@@ -263,7 +269,7 @@ def install() -> None:
     _let_look(threading.Event, "is_set", baton.spin)
     _let_look(concurrent.futures.Future, "done", baton.spin)
     for name in ("qsize", "empty"):
-        _let_look(queue.SimpleQueue, name, baton.turn)
+        _let_look(queue._PySimpleQueue, name, baton.turn)
 
 
 def _install_main_thread() -> None:
@@ -281,7 +287,7 @@ def _install_main_thread() -> None:
             setattr(main, name, handle)
 
 
-def _let_look(cls: type, name: str, pause: Callable[[], object]) -> None:
+def _let_look(cls: Any, name: str, pause: Callable[[], object]) -> None:
     """Make a look at something that has not happened yet a turn of a busy wait."""
     question = getattr(cls, name)
 

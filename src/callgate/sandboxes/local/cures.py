@@ -29,6 +29,9 @@ _CONTAINER = (
     "Start the container with a seccomp profile that allows unshare, setns, mount, pivot_root, open_tree, move_mount "
     "and mount_setattr, for example: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined."
 )
+_OTHER = (
+    "Use a host or a container whose seccomp profile and limits leave this to an ordinary user, or a remote sandbox."
+)
 _NAMESPACES = "Allow unprivileged user namespaces on this host, or use a remote sandbox."
 _BY_SETTING = (
     (
@@ -46,7 +49,7 @@ _BY_SETTING = (
 
 def unavailable(layer: str, reason: str) -> SandboxUnavailable:
     """Return the error that says a layer is missing, why, and what provides it."""
-    cure = _CURES.get(layer) or _namespace_cure()
+    cure = _namespace_cure() if layer.endswith("namespaces") else _CURES.get(layer, _OTHER)
     return SandboxUnavailable(
         f"this host cannot isolate programs: {layer} ({reason}). {cure}", missing=[layer], cure=cure
     )

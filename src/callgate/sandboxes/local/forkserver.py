@@ -28,6 +28,7 @@ START_SECONDS = 10.0
 _LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "tree", "launch")
 _SERVE = (*_LAUNCH, "landlock", "seccomp", "server")
 _BOUNDS = Struct("!III")
+_LARGEST = (1 << 32) - 1
 _CLOSE_SECONDS = 2.0
 
 
@@ -86,7 +87,8 @@ class ForkServer:
         Raises:
             OSError: if the server is gone or takes nothing.
         """
-        bounds = _BOUNDS.pack(*(math.ceil(n) for n in (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)))
+        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
+        bounds = _BOUNDS.pack(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
         socket.send_fds(self._handoff, [bounds], [channel.fileno()])
         self._control.send(b"!")
 

@@ -18,6 +18,7 @@ from callgate.sandboxes.local.guest import await_guest, wait_for_guest
 
 __all__ = ["LocalSandbox"]
 
+_NO_GUEST = "no guest came up"
 _MACHINES = ("x86_64", "aarch64")
 
 
@@ -75,23 +76,29 @@ class LocalSandbox:
             SandboxLost: if the fork server does not answer.
             UsageError: if the sandbox is closed.
         """
-        for last in (False, True):
-            server = self._running()
-            try:
-                return wait_for_guest(_ordered(server, limits), server.gone)
-            except OSError as error:
-                _look_after(server, error, last)
-        raise AssertionError("unreachable")
+        server = self._running()
+        try:
+            return wait_for_guest(_ordered(server, limits), server.gone)
+        except OSError as error:
+            _explain(server, error)
+        server = self._running()
+        try:
+            return wait_for_guest(_ordered(server, limits), server.gone)
+        except OSError:
+            raise SandboxLost(_NO_GUEST) from None
 
     async def astart(self, limits: Limits) -> SocketGuest:
         """The awaitable twin of `start`. Cancelled, it leaves no guest behind."""
-        for last in (False, True):
-            server = self._ready() or await asyncio.to_thread(self._running)
-            try:
-                return await await_guest(_ordered(server, limits), server.gone)
-            except OSError as error:
-                _look_after(server, error, last)
-        raise AssertionError("unreachable")
+        server = self._ready() or await asyncio.to_thread(self._running)
+        try:
+            return await await_guest(_ordered(server, limits), server.gone)
+        except OSError as error:
+            _explain(server, error)
+        server = await asyncio.to_thread(self._running)
+        try:
+            return await await_guest(_ordered(server, limits), server.gone)
+        except OSError:
+            raise SandboxLost(_NO_GUEST) from None
 
     def close(self) -> None:
         """End every guest and the fork server. Does nothing the second time; `start` is a UsageError afterwards."""
@@ -159,10 +166,10 @@ def _ordered(server: ForkServer, limits: Limits) -> socket.socket:
     return mine
 
 
-def _look_after(server: ForkServer, error: OSError, last: bool) -> None:
-    """Nothing ran yet: where the server had ended, try once more with a new one; otherwise say what happened."""
+def _explain(server: ForkServer, error: OSError) -> None:
+    """Raise what a failed start means; return where the server had ended, for nothing ran yet and a new one may do."""
     if isinstance(error, TimeoutError):
         server.kill()
         raise SandboxLost("the fork server does not answer") from None
-    if last or not server.gone():
-        raise SandboxLost("no guest came up") from None
+    if not server.gone():
+        raise SandboxLost(_NO_GUEST) from None

@@ -51,15 +51,20 @@ def limit(bounds: Bounds) -> None:
         (resource.RLIMIT_STACK, STACK_BYTES),
     )
     for which, most in wanted:
-        _, hard = resource.getrlimit(which)
-        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(which, (allowed, allowed))
-        except (OSError, ValueError) as error:
-            raise LayerMissing("resource limits", f"limit {which}: {type(error).__name__}") from None
+        _set(which, most, most)
 
 
 def settle_stack() -> None:
     """Give the coming exec the same stack limit everywhere: the kernel lays out memory by it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard == -1 else min(STACK_BYTES, hard), hard))
+    _set(resource.RLIMIT_STACK, STACK_BYTES, resource.RLIM_INFINITY)
+
+
+def _set(which: int, soft: int, hard: int) -> None:
+    """Set a limit, within the one there is."""
+    try:
+        _, most = resource.getrlimit(which)
+        if most != resource.RLIM_INFINITY:
+            soft, hard = min(soft, most), most if hard == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(which, (soft, hard))
+    except (OSError, ValueError) as error:
+        raise LayerMissing("resource limits", f"limit {which}: {type(error).__name__}") from None

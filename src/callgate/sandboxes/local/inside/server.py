@@ -42,16 +42,21 @@ def serve(run: Callable[[int], NoReturn]) -> NoReturn:
         run: takes a guest's channel and runs one program.
     """
     try:
-        landlock = _prepare()
+        _serve(run)
     except LayerMissing as missing:
         missing.report(CONTROL)
-        os._exit(1)
     except OSError as error:
         LayerMissing.because("a fork server", error).report(CONTROL)
-        os._exit(1)
+    finally:
+        os._exit(1)  # never back to an interpreter that would run what else there is, or wait for threads
+
+
+def _serve(run: Callable[[int], NoReturn]) -> NoReturn:
+    landlock = _prepare()
     filter_ = seccomp.program()
     me = os.pidfd_open(os.getpid())
     handoff = socket.socket(fileno=HANDOFF)
+    namespaces.next_child_is_first(me)  # where this is refused, say so before anybody waits for a guest
     _settle()
     os.write(CONTROL, b'{"addresses": %d, "landlock": %d}\n' % (addresses.fixed(), landlock.abi))
     while os.read(CONTROL, 1):

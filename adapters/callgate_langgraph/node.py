@@ -1,0 +1,244 @@
+"""CodeActNode: a ToolNode that also runs programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, ToolCall
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import AsyncToolCallWrapper, ToolCallWrapper
+from langgraph.runtime import Runtime
+
+from callgate import CodeRunner, Limits, MemoryJournal, UsageError
+from callgate.policy import InterruptOn
+from callgate.runner import Event, resolve_sandbox
+from callgate.sandboxes.base import Sandbox
+from callgate.surface import EXECUTE_CODE, definition
+from callgate.tools import Effect
+from callgate_langchain import from_langchain
+from callgate_langchain.raw import capturing
+from callgate_langgraph.actions import CodeAction, execute_code_tool, write_event
+from callgate_langgraph.batch import Batch
+from callgate_langgraph.binding import SurfaceModel, bind_surfaces
+from callgate_langgraph.forms import Output, calls_in, inlined_state
+from callgate_langgraph.memory import KeptValues, Unreturned
+from callgate_langgraph.modes import Modes, Route, Surface
+from callgate_langgraph.state import channels_of, read_state
+
+__all__ = ["CodeActNode"]
+
+_RUNTIME = "__pregel_runtime"
+"""Where LangGraph puts the runtime that nodes are given. It has no public name."""
+
+_NOT_GIVEN: Any = object()
+
+HandleToolErrors = bool | str | Callable[..., str] | type[Exception] | tuple[type[Exception], ...]
+
+
+class CodeActNode(Runnable[Any, Any]):
+    """Runs the tool calls of the last AIMessage: plain ones as `ToolNode` does, `execute_code` as a program.
+
+    A program calls the same tools, each call through a ToolNode with the same wrappers, error handling and injection,
+    and is given raw values in place of text. What it prints and its last value come back in one ToolMessage, whose
+    artifact holds the calls and the journal. State updates and gotos of tools become part of what the node returns.
+
+    Register it as "tools" and bind the model with `bind_model`.
+
+    Args:
+        tools: as for ToolNode; further ToolNode arguments keep their meaning.
+        sandbox: "local", or where else programs run.
+        mode: what the model is shown: "json" plain tools, "code" `execute_code`, "auto" the shorter of both, and json
+            where this host cannot run programs.
+        routes: route name to mode.
+        route: (state, config) to route name; None is `config["configurable"]["route"]`.
+        effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
+        interrupt_on: not supported yet.
+        limits: of each program.
+        journal: a `MemoryJournal` to keep every action in; None keeps only what `load_value` reads.
+        on_event: is told what happens to inner calls. The graph's custom stream is told too.
+        name: of the node.
+        tags: as for ToolNode.
+        handle_tool_errors: as for ToolNode. What it handles, a program catches as `ToolFailed` with the handler's text.
+        messages_key: of the state.
+        wrap_tool_call: sees plain calls and each inner call, never `execute_code`.
+        awrap_tool_call: its awaitable twin.
+
+    Raises:
+        UsageError: for a tool called `execute_code`, and for arguments that cannot work.
+        SandboxUnavailable: if a mode is "code" and this host cannot run programs.
+
+    `config["configurable"]["callgate_mode"]` sets the mode of one invocation. A tool that calls `interrupt()` ends the
+    program it is called from; as a plain call it works as ever. If a plain call beside a program interrupts or fails,
+    the program does not run again when the node does, in the same process.
+    """
+
+    def __init__(
+        self,
+        tools: Sequence[BaseTool | Callable[..., Any]],
+        *,
+        sandbox: Literal["local"] | Sandbox = "local",
+        mode: str = "auto",
+        routes: Mapping[str, str] | None = None,
+        route: Route | None = None,
+        effects: Mapping[str, Effect] | None = None,
+        interrupt_on: InterruptOn | None = None,
+        limits: Limits | None = None,
+        journal: MemoryJournal | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        name: str = "tools",
+        tags: list[str] | None = None,
+        handle_tool_errors: HandleToolErrors = _NOT_GIVEN,
+        messages_key: str = "messages",
+        wrap_tool_call: ToolCallWrapper | None = None,
+        awrap_tool_call: AsyncToolCallWrapper | None = None,
+    ) -> None:
+        if interrupt_on:
+            raise UsageError(
+                "interrupt_on does not work in programs yet, and is not left out silently: "
+                'let these tools call interrupt() and call them with mode "json"'
+            )
+        if journal is not None and not isinstance(cast(object, journal), MemoryJournal):
+            raise UsageError("journal: give a MemoryJournal or None; a node cannot resume from a stored one yet")
+        given: dict[str, Any] = {"name": name, "tags": tags, "messages_key": messages_key}
+        given |= {"wrap_tool_call": wrap_tool_call, "awrap_tool_call": awrap_tool_call}
+        if handle_tool_errors is not _NOT_GIVEN:
+            given["handle_tool_errors"] = handle_tool_errors
+        self.name, self.tags = name, tags
+        self._messages_key, self._on_event, self._stored = messages_key, on_event, journal is not None
+        self._shown = list(tools)
+        self._plain = ToolNode(tools, **given)
+        ready = list(self._plain.tools_by_name.values())
+        if EXECUTE_CODE in self._plain.tools_by_name:
+            raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
+        self._inner = ToolNode([capturing(one) for one in ready], **given)
+        self._runner = CodeRunner(
+            from_langchain(ready, effects),
+            sandbox=(where := resolve_sandbox(sandbox)),
+            limits=limits,
+            journal=journal or KeptValues(),
+            on_event=self._tell,
+        )
+        self._execute_code = execute_code_tool()
+        self._code_tools = self._of_code_surface(ready)
+        self._modes = Modes(mode, routes, route, sandbox=where, code_is_shorter=self._code_is_shorter(ready))
+        self._unreturned: Unreturned[list[Output]] = Unreturned()
+
+    def _of_code_surface(self, ready: list[BaseTool]) -> list[Any]:
+        """Return what the model is shown as code: execute_code, and the tools that only the model may call."""
+        catalogue = self._runner.catalogue
+        only_direct = [one for one in ready if "code" not in catalogue.tools[one.name].callers]
+        return [{"type": "function", "function": definition(catalogue)}, *only_direct]
+
+    def _code_is_shorter(self, ready: list[BaseTool]) -> bool:
+        return _shown_chars(self._code_tools) < _shown_chars(ready)
+
+    @property
+    def tools_by_name(self) -> dict[str, BaseTool]:
+        """The user's tools, by name."""
+        return self._plain.tools_by_name
+
+    def surface(self, config: RunnableConfig | None = None, input: Any = None) -> Surface:
+        """Return what the model is shown: "json" or "code".
+
+        Args:
+            config: of the invocation; None is the running one.
+            input: the state that a route callable is given outside a graph.
+
+        Raises:
+            UsageError: for a `callgate_mode` that is none.
+            SandboxUnavailable: if the mode is "code" and this host cannot run programs.
+        """
+        config = ensure_config(config)
+        return self._modes.surface(config, lambda: read_state(config) or input)
+
+    def bind_model(self, model: BaseChatModel, **bind_kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return the model with the tools of each call's surface, in place of `model.bind_tools(tools)`.
+
+        Args:
+            model: a chat model.
+            bind_kwargs: for its `bind_tools`. A `tool_choice` that names a tool is bound as json, one that names
+                execute_code is left out on the json surface.
+        """
+        surfaces = bind_surfaces(model, self._shown, self._code_tools, bind_kwargs)
+        return SurfaceModel(surfaces, self.surface)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run the tool calls of an input; see `ToolNode`.
+
+        Raises:
+            SandboxError: if a program should run and cannot.
+            Exception: what ToolNode raises of plain calls.
+        """
+        calls = self._with_code(input, config)
+        if calls is None:
+            return self._plain.invoke(input, config, **kwargs)
+        return self._batch(calls, input, config, kwargs).run()
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """The awaitable twin of `invoke`."""
+        calls = self._with_code(input, config)
+        if calls is None:
+            return await self._plain.ainvoke(input, config, **kwargs)
+        return await self._batch(calls, input, config, kwargs).arun()
+
+    def _with_code(self, input: Any, config: RunnableConfig | None) -> Sequence[ToolCall] | None:
+        """Return the calls of an input that asks for code where code is to be had."""
+        calls = calls_in(input, self._messages_key)
+        for call in calls:
+            if call["name"] == EXECUTE_CODE:
+                break
+        else:
+            return None
+        config, state = ensure_config(config), inlined_state(input)
+        surface = self._modes.surface(config, lambda: read_state(config) if state is None else state)
+        return calls if surface == "code" else None
+
+    def _batch(
+        self, calls: Sequence[ToolCall], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> Batch:
+        config, state = ensure_config(config), inlined_state(input)
+        runtime: Runtime[Any] | None = kwargs.get("runtime") or config.get("configurable", {}).get(_RUNTIME)
+        if runtime is None:
+            raise ValueError(f"Missing required config key 'N/A' for '{self.name}'.")  # as ToolNode says it
+        config = {**config, "configurable": {**config.get("configurable", {}), _RUNTIME: runtime}}
+
+        def action(call: ToolCall) -> CodeAction:
+            return CodeAction(
+                call=call,
+                runner=self._runner,
+                tool=self._execute_code,
+                node=self._inner,
+                state=read_state(config) if state is None else state,
+                channels=channels_of(config),
+                messages_key=self._messages_key,
+                stored=self._stored,
+                writer=runtime.stream_writer,
+            )
+
+        return Batch(
+            calls=calls,
+            actions={at: action(call) for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE},
+            input=input,
+            config=config,
+            plain=self._plain,
+            messages_key=self._messages_key,
+            unreturned=self._unreturned,
+            task=runtime.execution_info.task_id if runtime.execution_info is not None else None,
+        )
+
+    def _tell(self, event: Event) -> None:
+        write_event(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+
+def _shown_chars(tools: Sequence[Any]) -> int:
+    """Return the characters of tools as a model is shown them."""
+    return len(json.dumps([convert_to_openai_tool(one) for one in tools]))

@@ -1,0 +1,142 @@
+"""The seccomp filter itself, for both processors, run by a small interpreter of its instructions."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from struct import iter_unpack, pack_into, unpack_from
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the filter is Linux's", allow_module_level=True)
+
+from callgate.sandboxes.local.inside import seccomp, syscalls
+from callgate.sandboxes.local.inside.kernel import LayerMissing
+
+ALLOW, KILL = "allow", "kill"
+MACHINES = ("x86_64", "aarch64")
+
+
+@pytest.fixture(params=MACHINES)
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(syscalls, "MACHINE", request.param)
+    monkeypatch.setattr(seccomp, "MACHINE", request.param)
+    return request.param
+
+
+def decide(nr: int, *arguments: int, arch: int | None = None) -> str:
+    """Return what the filter says to a call: "allow", "kill" or the name of an error."""
+    data = bytearray(64)
+    arch = syscalls.AUDIT_ARCH[seccomp.MACHINE] if arch is None else arch
+    pack_into("<II", data, 0, nr, arch)
+    pack_into(f"<{len(arguments)}Q", data, 16, *arguments)
+    code = list(iter_unpack("<HBBI", seccomp.program()))
+    at = accumulator = 0
+    while True:
+        operation, yes, no, operand = code[at]
+        at += 1
+        match operation:
+            case 0x20:
+                (accumulator,) = unpack_from("<I", data, operand)
+            case 0x05:
+                at += operand
+            case 0x15:
+                at += yes if accumulator == operand else no
+            case 0x35:
+                at += yes if accumulator >= operand else no
+            case 0x45:
+                at += yes if accumulator & operand else no
+            case 0x06:
+                if operand == 0x7FFF0000:
+                    return ALLOW
+                if operand == 0x80000000:
+                    return KILL
+                assert operand & 0xFFFF0000 == 0x00050000
+                return errno.errorcode[operand & 0xFFFF] if operand & 0xFFFF else "granted"
+            case _:
+                raise AssertionError(operation)
+
+
+def test_each_allowed_call_passes(machine: str) -> None:
+    names = [name for group in seccomp.ALLOWED.values() for name in group.split()]
+    known = [nr for name in names if (nr := syscalls.number(name)) is not None]
+    assert {decide(nr) for nr in known} == {ALLOW}
+    assert len(known) > 100
+
+
+def test_each_refused_call_is_refused(machine: str) -> None:
+    known = [nr for name in seccomp.REFUSED.split() if (nr := syscalls.number(name)) is not None]
+    assert {decide(nr) for nr in known} == {"EPERM"}
+
+
+def test_every_other_number_does_not_exist(machine: str) -> None:
+    named = {syscalls.number(name) for name in syscalls.NUMBERS}
+    others = [nr for nr in range(1024) if nr not in named]
+    assert {decide(nr) for nr in others} == {"ENOSYS"}
+
+
+def test_no_name_is_listed_twice() -> None:
+    names = " ".join([*seccomp.ALLOWED.values(), seccomp.REFUSED]).split()
+    assert len(names) == len(set(names))
+
+
+def test_no_number_has_two_names() -> None:
+    for column in (0, 1):
+        numbers = [row[column] for row in syscalls.NUMBERS.values() if row[column] is not None]
+        assert len(numbers) == len(set(numbers))
+
+
+def test_another_processor_is_killed(machine: str) -> None:
+    assert decide(0, arch=0x40000003) == KILL
+
+
+def test_x32_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syscalls, "MACHINE", "x86_64")
+    monkeypatch.setattr(seccomp, "MACHINE", "x86_64")
+    assert decide(0x40000000) == decide(0x40000000 + 512) == decide(0xFFFFFFFF) == KILL
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("clone", (0x3D0F00,), ALLOW),  # what pthread_create asks for
+        ("clone", (0x3D0F00 | 0x20000000,), "EPERM"),
+        ("clone", (0x3D0F00 | 0x2000,), "EPERM"),
+        ("clone", (17,), "EPERM"),
+        ("clone3", (0, 0), "ENOSYS"),
+        ("tgkill", (1, 5, 9), ALLOW),
+        ("tgkill", (2, 5, 9), "EPERM"),
+        ("socketpair", (1, 1), ALLOW),
+        ("socketpair", (16, 3), "EPERM"),
+        ("sendto", (3, 0, 1, 0, 0, 0), ALLOW),
+        ("sendto", (3, 0, 1, 0, 1, 0), "EPERM"),
+        ("sendto", (3, 0, 1, 0, 1 << 32, 0), "EPERM"),
+        ("prlimit64", (0, 7), ALLOW),
+        ("prlimit64", (1, 7), "EPERM"),
+        ("ioctl", (0, 0x5421), ALLOW),
+        ("ioctl", (0, 0x5412), "ENOTTY"),
+        ("fcntl", (0, 1), ALLOW),
+        ("fcntl", (0, 1030), ALLOW),
+        ("fcntl", (0, 6), "granted"),
+        ("fcntl", (0, 1024), "EINVAL"),
+        ("prctl", (15,), ALLOW),
+        ("prctl", (1,), "EPERM"),
+        ("flock", (0, 2), "granted"),
+        ("getxattr", (), "EOPNOTSUPP"),
+    ],
+)
+def test_arguments_decide(machine: str, name: str, arguments: tuple[int, ...], expected: str) -> None:
+    nr = syscalls.number(name)
+    assert nr is not None
+    assert decide(nr, *arguments).replace("ENOTSUP", "EOPNOTSUPP") == expected
+
+
+def test_an_unknown_processor_has_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp, "MACHINE", "riscv64")
+    with pytest.raises(LayerMissing):
+        seccomp.program()
+
+
+def test_the_kernel_can_take_it(machine: str) -> None:
+    assert len(seccomp.program()) // 8 <= 4096

@@ -1,0 +1,150 @@
+"""What the model is given to read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from callgate import Call, CallRecord, Fault, Waiting
+from callgate.outcome import render, show_output, show_value, visible
+
+
+def text(**given):
+    parts = {
+        "status": "completed",
+        "stdout": "",
+        "printed": len(given.get("stdout", "")),
+        "value": None,
+        "error": None,
+        "limit": None,
+        "calls": (),
+        "waiting": (),
+        "handles": {},
+        "most": 200,
+    }
+    return render(**{**parts, **given})[0]
+
+
+def made(tool, status="done", value=None, error=None, **arguments):
+    return CallRecord(id="a/1", tool=tool, arguments=arguments, status=status, value=value, error=error)
+
+
+FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"value": {"b": [1, "é"]}}, '{"b":[1,"é"]}', id="only a value"),
+        pytest.param({"stdout": "hi\n"}, "hi", id="only output"),
+        pytest.param({"stdout": "hi\n", "value": 3}, "hi\nValue: 3", id="both"),
+        pytest.param(
+            {}, "The program completed and showed nothing: print a value or end with an expression.", id="neither"
+        ),
+        pytest.param(
+            {"status": "failed", "error": FAULT, "stdout": "so far\n", "calls": (made("pay", value=1, user="u"),)},
+            "The program failed in line 2: KeyError: 'x'\n    2 | row['x']\nso far\n"
+            'Calls already made, not undone:\n  pay(user="u") -> 1',
+            id="failed",
+        ),
+        pytest.param(
+            {"status": "limited", "limit": "seconds", "calls": (made("pay", status="started"),)},
+            "The program was ended: its limit seconds is used up.\nCalls already made, not undone:\n  pay() -> still running",
+            id="limited by the host",
+        ),
+        pytest.param(
+            {
+                "status": "limited",
+                "limit": "memory_mb",
+                "error": Fault(type="MemoryError", text="", line=1, source="x"),
+            },
+            "The program was ended by its limit memory_mb in line 1: MemoryError\n    1 | x\nNo tool was called.",
+            id="limited inside",
+        ),
+        pytest.param(
+            {"status": "rejected", "error": Fault(type="ProgramError", text="no tool 'a'", line=1, source="a()")},
+            "The program was not run, see line 1: no tool 'a'\n    1 | a()",
+            id="rejected",
+        ),
+        pytest.param(
+            {
+                "status": "paused",
+                "waiting": (
+                    Waiting(
+                        call=Call(id="a/1", tool="pay", arguments={"n": 1}),
+                        unknown=False,
+                        description="",
+                        allowed=("approve",),
+                    ),
+                ),
+            },
+            "Waiting for a human: pay(n=1)",
+            id="paused",
+        ),
+        pytest.param(
+            {"status": "lost", "error": Fault(type="SandboxLost", text="the sandbox went away")},
+            "It is unknown how the program went on: the sandbox went away. Look before you repeat anything.\n"
+            "No tool was called.",
+            id="lost",
+        ),
+    ],
+)
+def test_texts(given, expected):
+    assert text(**given) == expected
+
+
+def test_a_cut_says_how_much_there_is_and_how_to_get_the_rest():
+    told, cuts = render(
+        status="completed",
+        stdout="",
+        printed=0,
+        value=list(range(1000)),
+        error=None,
+        limit=None,
+        calls=(),
+        waiting=(),
+        handles={"value": "abc"},
+        most=200,
+    )
+    assert "[The value has 3,891 characters" in told
+    assert "load_value('abc')" in told
+    assert cuts[0].total == 3891
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(list(range(100_000)), id="a list"),
+        pytest.param([{"id": n, "text": "x" * 50} for n in range(1000)], id="rows"),
+        pytest.param("x" * 100_000, id="a string"),
+        pytest.param({f"k{n}": n for n in range(10_000)}, id="an object"),
+        pytest.param({"a": {"b": [["x" * 9000] * 50] * 50}}, id="nested"),
+    ],
+)
+def test_a_large_value_is_cut_by_its_structure(value):
+    shown, total = show_value(value, 2000)
+    assert len(shown) <= 2000
+    assert total == len(json.dumps(value, separators=(",", ":")))
+    json.loads(shown)
+    assert "more" in shown
+
+
+def test_output_keeps_its_first_and_last_lines():
+    shown = show_output("".join(f"line {n}\n" for n in range(1000)), 400)
+    assert shown.startswith("line 0\n")
+    assert shown.endswith("line 999\n")
+    assert "characters cut" in shown
+    assert len(shown) < 500
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "\u202e", "\u2066", "\x00", "\u200f", "\x9b"])
+def test_control_and_bidirectional_characters_are_shown_as_escapes(hidden):
+    assert hidden[0] not in visible(f"a{hidden}b")
+    assert visible("tab\tline\nend") == "tab\tline\nend"
+
+
+def test_a_long_list_of_calls_is_counted():
+    told = text(status="limited", limit="calls", calls=tuple(made("get", value=n) for n in range(50)))
+    assert told.count("get()") == 20
+    assert "and 30 more" in told

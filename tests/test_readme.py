@@ -1,0 +1,65 @@
+"""Every Python block of the README runs as it stands."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callgate import SandboxUnavailable
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks() -> Iterator[Any]:
+    for found in re.finditer(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        line = README.count("\n", 0, found.start(1)) + 1
+        yield pytest.param("\n" * (line - 1) + found[1], id=f"line {line}")
+
+
+def answers(messages: list[Any], tools: list[dict[str, Any]]) -> Any:
+    """Play a model that asks for the orders once, in the way it is offered, and then answers."""
+    from langchain_core.messages import AIMessage
+
+    if len(messages) > 1:
+        return AIMessage("150")
+    if tools[0]["function"]["name"] == "execute_code":
+        args = {"code": "orders = list_orders(user='u1')\nsum(order['total'] for order in orders)"}
+        return AIMessage("", tool_calls=[{"name": "execute_code", "args": args, "id": "call-1"}])
+    return AIMessage("", tool_calls=[{"name": "list_orders", "args": {"user": "u1"}, "id": "call-1"}])
+
+
+def scripted_model() -> Any:
+    from callgate.testing.models import ScriptedChatModel
+
+    return ScriptedChatModel(turns=[answers, answers])
+
+
+def skip_without_sandbox() -> None:
+    from callgate.sandboxes import LocalSandbox
+
+    try:
+        with LocalSandbox() as sandbox:
+            sandbox.check()
+    except SandboxUnavailable as error:
+        pytest.skip(f"LocalSandbox: {error}")
+
+
+@pytest.mark.parametrize("block", list(blocks()))
+def test_a_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {"__name__": "readme"}
+    if "langgraph" in block:
+        if importlib.util.find_spec("langgraph") is None:
+            pytest.skip("langgraph is not installed")
+        names["model"] = scripted_model()
+    skip_without_sandbox()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), names)
+
+
+def test_there_are_blocks() -> None:
+    assert len(list(blocks())) >= 2
