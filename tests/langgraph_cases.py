@@ -58,8 +58,11 @@ def outcome_of(invoke: Callable[[], Any]) -> Any:
 
 def answers(result: Any) -> list[ToolMessage]:
     """Return the ToolMessages of a node's result or a graph's state."""
-    messages = result["messages"] if isinstance(result, dict) else result
-    return [one for one in messages if isinstance(one, ToolMessage)]
+    if isinstance(result, ToolMessage):
+        return [result]
+    if isinstance(result, dict):
+        return answers(result["messages"])
+    return [found for one in result for found in answers(one)] if isinstance(result, list) else []
 
 
 class State(TypedDict, total=False):
@@ -179,7 +182,7 @@ def call_id(id: Annotated[str, InjectedToolCallId]) -> str:
 
 
 @tool
-def of_runtime(x: int, runtime: ToolRuntime) -> dict[str, Any]:
+def of_runtime(x: int, runtime: ToolRuntime[Any, Any]) -> dict[str, Any]:
     """Return what the runtime says."""
     return {
         "id": runtime.tool_call_id,
@@ -194,7 +197,7 @@ def _answer(text: str, id: str | None) -> ToolMessage:
 
 
 @tool
-def remember(value: int, runtime: ToolRuntime) -> Command[Any]:
+def remember(value: int, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Write a plain key, a summed key and a log."""
     update = {"last": value, "total": value, "log": [f"remember {value}"]}
     return Command(update={**update, "messages": [_answer(f"remembered {value}", runtime.tool_call_id)]})
@@ -208,40 +211,40 @@ def recall(state: Annotated[Any, InjectedState]) -> dict[str, Any]:
 
 
 @tool
-def go_to(node: str, runtime: ToolRuntime) -> Command[Any]:
+def go_to(node: str, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Go to another node."""
     return Command(goto=node, update={"messages": [_answer(f"going to {node}", runtime.tool_call_id)]})
 
 
 @tool
-def send_to(node: str, runtime: ToolRuntime) -> Command[Any]:
+def send_to(node: str, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Send work to another node."""
     update = {"messages": [_answer(f"sent to {node}", runtime.tool_call_id)]}
     return Command(goto=[Send(node, {"log": [f"sent {node}"]})], update=update)
 
 
 @tool
-def hand_over(agent: str, runtime: ToolRuntime) -> Command[Any]:
+def hand_over(agent: str, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Go to a node of the parent graph, taking the messages along."""
     messages = [*runtime.state["messages"], _answer(f"over to {agent}", runtime.tool_call_id)]
     return Command(goto=agent, graph=Command.PARENT, update={"messages": messages})
 
 
 @tool
-def parent_sends(agent: str, runtime: ToolRuntime) -> Command[Any]:
+def parent_sends(agent: str, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Send to a node of the parent graph."""
     messages = [*runtime.state["messages"], _answer(f"over to {agent}", runtime.tool_call_id)]
     return Command(goto=[Send(agent, {"messages": messages})], graph=Command.PARENT)
 
 
 @tool
-def several(runtime: ToolRuntime) -> list[Command[Any] | ToolMessage]:
+def several(runtime: ToolRuntime[Any, Any]) -> list[Command[Any] | ToolMessage]:
     """Return a Command and a message."""
     return [Command(update={"log": ["several"]}), _answer("several done", runtime.tool_call_id)]
 
 
 @tool
-def list_update(text: str, runtime: ToolRuntime) -> Command[Any]:
+def list_update(text: str, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
     """Update a state that is a list of messages."""
     return Command(update=[_answer("listed", runtime.tool_call_id), HumanMessage(text, id=text)])
 

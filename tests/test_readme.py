@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from callgate import SandboxUnavailable
+from callgate.sandboxes import Sandbox
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -39,26 +39,17 @@ def scripted_model() -> Any:
     return ScriptedChatModel(turns=[answers, answers])
 
 
-def skip_without_sandbox() -> None:
-    from callgate.sandboxes import LocalSandbox
-
-    try:
-        with LocalSandbox() as sandbox:
-            sandbox.check()
-    except SandboxUnavailable as error:
-        pytest.skip(f"LocalSandbox: {error}")
-
-
 @pytest.mark.parametrize("block", list(blocks()))
-def test_a_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_runs(block: str, jail: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {"__name__": "readme"}
     if "langgraph" in block:
         if importlib.util.find_spec("langgraph") is None:
             pytest.skip("langgraph is not installed")
         names["model"] = scripted_model()
-    skip_without_sandbox()
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), names)
+    if "model" in names:
+        assert names["model"].tools_seen() == [["execute_code"], ["execute_code"]]
 
 
 def test_there_are_blocks() -> None:

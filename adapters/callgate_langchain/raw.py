@@ -58,7 +58,9 @@ class Capture:
             (one for one in reversed(self.made) if one.content == answer.content), None
         )
         if made is None and self.made:
-            return _reread(_plain(answer.content), self.made[-1].raw)
+            last = self.made[-1]
+            structured = _structured(getattr(last.message, "artifact", None))
+            return _reread(_plain(answer.content), last.raw if structured is None else structured)
         structured = _structured(answer.artifact)
         if structured is not None:
             return structured

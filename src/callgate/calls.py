@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from callgate.codec import JSON, decode
+from callgate.codec import JSON, NotJSON, decode, digest, encode, quote
+from callgate.sandboxes.base import CallFrame
 from callgate.tools import Call
 
-__all__ = ["CallState", "Key", "Result", "refusal"]
+__all__ = ["CallState", "Key", "Result", "asked_for", "refusal"]
 
 Key: TypeAlias = tuple[str, str, int]
 """Identity of a call: tool, SHA-256 of its canonical arguments, occurrence in the action."""
@@ -21,6 +23,13 @@ class Result:
     text: str = "null"
     error: dict[str, JSON] | None = None
     """None, or {"type", "text", "tool", "limit"} as the guest is told."""
+
+    @property
+    def status(self) -> str:
+        """done, failed: the tool raised, or refused."""
+        if self.error is None:
+            return "done"
+        return "failed" if self.error["type"] == "ToolFailed" else "refused"
 
 
 def refusal(kind: str, text: str, *, tool: str, limit: str | None = None) -> Result:
@@ -61,3 +70,26 @@ class CallState:
     def as_call(self) -> Call:
         """Return what its tool, and whoever decides about it, is given: arguments nobody else holds."""
         return Call(id=self.id, tool=self.tool, arguments=decode(self.ran or self.arguments))
+
+
+def asked_for(frame: CallFrame, action: str, seen: Counter[tuple[str, str]]) -> CallState:
+    """Return the call a frame asks for, and count it in seen, the equal calls so far."""
+    fault = None
+    try:
+        arguments = encode(frame.args)
+    except NotJSON as error:
+        arguments, fault = "{}", str(error)
+    base = (frame.tool, digest(arguments))
+    occurrence = seen[base]
+    seen[base] += 1
+    call = f"{action}/{frame.n}"
+    return CallState(
+        n=frame.n,
+        id=call,
+        tool=frame.tool,
+        arguments=arguments,
+        names=tuple(frame.args),
+        key=(*base, occurrence),
+        label=f'"call":{quote(call)},"tool":{quote(frame.tool)},"key":"{base[1]}","n":{occurrence}',
+        fault=fault,
+    )

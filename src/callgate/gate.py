@@ -13,22 +13,19 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from callgate.calls import CallState, Key, Result, refusal
-from callgate.codec import JSON, NotJSON, digest, encode, quote
+from callgate.calls import CallState, Key, Result, asked_for, refusal
+from callgate.clock import ProgramClock
+from callgate.codec import JSON
 from callgate.decisions import OUTCOMES
-from callgate.errors import ReplayDivergence
 from callgate.journal import Journal
 from callgate.outbox import Outbox
 from callgate.policy import Policy, decided
 from callgate.replay import Record as Recorded
-from callgate.replay import Recording, Resumed
+from callgate.replay import Recording, Resumed, divergence
 from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
-from callgate.steps import End, Pause, Send, Start, Step, Waiting
+from callgate.steps import End, Pause, Send, Start, Step, Waiting, end_of
 
-__all__ = ["Gate", "status_of"]
-
-WINDOW = 0.25
-"""Seconds after the first question to a human during which new calls still start."""
+__all__ = ["Gate"]
 
 OVERRUN = 16
 """Refused calls beyond `Limits.calls` after which a program that goes on is ended."""
@@ -71,10 +68,8 @@ class Gate:
         self._ready: deque[CallState] = deque()
         self._asked: dict[Key, tuple[CallState, bool]] = {}
         self._out = Outbox(journal, watched=watched)
-        self._now, self._skew, self._deadline = 0.0, 0.0, float(self._limits.seconds)
+        self._clock = ProgramClock(self._limits.seconds)
         self._offset: float = journal.header["wall"]
-        self._frozen: float | None = None
-        self._window_end: float | None = None
         self._live = recording.empty
         self._resting = False
         self._until: float | None = None
@@ -90,7 +85,7 @@ class Gate:
         Raises:
             ReplayDivergence: if a recorded write was not asked for again.
         """
-        self._now = max(self._now, now)
+        self._clock.hear(now)
         if self._over:
             return []
         if isinstance(frame, CallFrame):
@@ -107,7 +102,7 @@ class Gate:
 
     def returned(self, n: int, result: Result, now: float) -> list[Step]:
         """Take the result of a tool that was started; also after the action is over."""
-        self._now = max(self._now, now)
+        self._clock.hear(now)
         call = self._running.pop(n)
         if len(result.text) > self._limits.frame_mb << 20:
             most = self._limits.frame_mb
@@ -118,14 +113,14 @@ class Gate:
 
     def recorded(self, now: float) -> list[Step]:
         """Hear that all lines handed out so far are durable."""
-        self._now = max(self._now, now)
+        self._clock.hear(now)
         self._out.recorded()
         return self._settle()
 
     def tick(self, now: float) -> list[Step]:
         """Hear what time it is."""
-        self._now = max(self._now, now)
-        if self._now < self._deadline or self._over:
+        self._clock.hear(now)
+        if self._over or not self._clock.up:
             return self._settle()
         if self._asked and not self._running:
             self._pause()
@@ -149,39 +144,22 @@ class Gate:
     @property
     def wake_at(self) -> float:
         """When to call `tick` at the latest, in seconds since the pass began."""
-        if self._resting and self._live and self._until is not None and self._frozen is None:
-            return min(self._deadline, self._until + self._skew)
-        return self._deadline
+        clock = self._clock
+        if self._resting and self._live and self._until is not None and not clock.frozen:
+            return min(clock.deadline, self._until + clock.skew)
+        return clock.deadline
 
     # ---- frames
 
     def _on_call(self, frame: CallFrame) -> None:
-        fault = None
-        try:
-            arguments = encode(frame.args)
-        except NotJSON as error:
-            arguments, fault = "{}", str(error)
-        base = (frame.tool, digest(arguments))
-        key = (*base, self._seen[base])
-        self._seen[base] += 1
-        n, call_id = frame.n, f"{self._action}/{frame.n}"
-        call = CallState(
-            n=n,
-            id=call_id,
-            tool=frame.tool,
-            arguments=arguments,
-            names=tuple(frame.args),
-            key=key,
-            label=f'"call":{quote(call_id)},"tool":{quote(frame.tool)},"key":"{key[1]}","n":{key[2]}',
-            fault=fault,
-        )
+        call = asked_for(frame, self._action, self._seen)
         self.calls.append(call)
-        if n != len(self.calls):
+        if call.n != len(self.calls):
             self._failed("ProtocolError", "the guest broke the protocol")
-        elif n > self._limits.calls + OVERRUN:
+        elif call.n > self._limits.calls + OVERRUN:
             self._limited("calls")
-        elif (record := self._recording.records.get(key)) is not None:
-            record.met, record.n = True, n
+        elif (record := self._recording.records.get(call.key)) is not None:
+            record.met, record.n = True, call.n
             call.recorded, call.asked, call.ran = True, record.asked, record.ran
             call.unknown = record.unknown
             if record.result is None:
@@ -204,17 +182,17 @@ class Gate:
             call.status = "withdrawn"
             self._asked.pop(call.key, None)
             self._held = [held for held in self._held if held is not call]
-        if not self._asked and self._frozen is not None:
-            self._skew, self._frozen, self._window_end = self._now - self._frozen, None, None
+        if not self._asked:
+            self._clock.thaw()
 
     def _on_end(self, frame: EndFrame) -> None:
         if not self._live:
             if missing := self._recording.missing():
-                raise _divergence(missing)
+                raise divergence(missing)
             self._go_live(event=False)
         self._end = frame
         self._printed = max(self._printed, frame.printed)
-        self._window_end = None  # what it asked for before it ended is carried out
+        self._clock.reopen()  # what it asked for before it ended is carried out
 
     # ---- progress
 
@@ -237,7 +215,7 @@ class Gate:
         if self._ready and not (until is not None and until <= self._ready[0].at):
             call = self._ready.popleft()
             self._answer(call.n, call.at, call.result or Result())
-        elif until is not None and until <= self._program_time():
+        elif until is not None and until <= self._clock.time():
             self._send({"clock": until, "wall": self._offset})
         elif not self._running and not self._out.waits:
             if self._asked:
@@ -256,15 +234,7 @@ class Gate:
         if self._asked:
             self._pause()
             return
-        error, limit = frame.error, None
-        try:
-            value = encode(frame.value)
-        except NotJSON as fault:
-            value, error = "null", {"type": "NotJSON", "text": f"the value is not JSON: {fault}", "line": None}
-        if error is not None:
-            limit = "memory_mb" if error.get("type") == "MemoryError" else error.get("limit")
-        status = "completed" if error is None else "limited" if isinstance(limit, str) else "failed"
-        self._conclude(End(status=status, value=value, error=error, limit=limit, printed=self._printed))
+        self._conclude(end_of(frame, self._printed))
 
     # ---- replay: recorded answers in recorded order, nothing executes
 
@@ -311,22 +281,21 @@ class Gate:
                 self.warnings.append(f"{record.call} was not asked for again")
                 recording.order.remove(record)
                 return True
-        raise _divergence(recording.missing())
+        raise divergence(recording.missing())
 
     def _answer_recorded(self, record: Recorded) -> None:
         self._recording.order.remove(record)
         call = self.calls[record.n - 1]
         call.result = record.result or Result()
-        call.status = status_of(call.result)
+        call.status = call.result.status
         self._answer(record.n, record.at, call.result)
 
     def _go_live(self, *, event: bool) -> None:
         """Every recorded answer is delivered, every recorded write asked for: the program goes on from here."""
         at = self._recording.last_at
         self._live = True
-        self._skew = self._now - at
-        self._deadline = self._now + self._limits.seconds - at
-        self._offset = self._wall + self._skew
+        self._clock.go_on_from(at)
+        self._offset = self._wall + self._clock.skew
         resumed: dict[str, JSON] = {"clock": at, "wall": self._offset}
         self._resting = False  # with event, this one is its event, once it is durable
         then = (lambda: self._send(resumed)) if event else None
@@ -336,7 +305,7 @@ class Gate:
 
     def _start_held(self) -> None:
         held, self._held = self._held, []
-        closed = self._window_end is not None and self._now >= self._window_end
+        closed = self._clock.closed
         for call in held:
             if len(self._running) >= self._limits.parallel_calls or (closed and not self._may_start_late(call)):
                 self._held.append(call)
@@ -382,9 +351,7 @@ class Gate:
         call.status = "waiting"
         self._asked[call.key] = (call, call.unknown)
         self._out.notify(call)
-        if self._frozen is None:
-            self._frozen = self._program_time()
-            self._window_end = self._now + WINDOW
+        self._clock.freeze()
 
     def _execute(self, call: CallState) -> None:
         tool = self._policy.tools[call.tool]
@@ -396,14 +363,14 @@ class Gate:
             self._out.add(start)
             return
         ran = f',"ran":{call.ran}' if call.ran is not None else ""
-        self._out.record_call("started", call, self._program_time(), ran, lambda: self._out.add(start))
+        self._out.record_call("started", call, self._clock.time(), ran, lambda: self._out.add(start))
         self._recording.decisions.pop(call.key, None)  # used up: a second unknown outcome is a second question
 
     def _finish(self, call: CallState, result: Result) -> None:
         """Record how a call ended; once that is durable it can be answered."""
         call.result = result
-        call.at = self._recording.last_at = max(self._recording.last_at, self._program_time())
-        call.status = status_of(result)
+        call.at = self._recording.last_at = max(self._recording.last_at, self._clock.time())
+        call.status = result.status
         self._out.notify(call)
         self._out.record_result(call, result, self._over, lambda: self._deliver(call))
         self._recording.decisions.pop(call.key, None)
@@ -426,7 +393,7 @@ class Gate:
             if unknown or call.asked != shown:
                 why = "unknown" if unknown else "approval"
                 parts = f',"why":"{why}","schema":"{shown}"'
-                self._out.record_call("asked", call, self._program_time(), parts)
+                self._out.record_call("asked", call, self._clock.time(), parts)
             waiting.append(Waiting(call=call.as_call(), unknown=unknown, description=description, allowed=allowed))
         self._conclude(Pause(waiting=tuple(waiting)))
 
@@ -443,25 +410,10 @@ class Gate:
             return
         self._over = True
         if isinstance(last, End):
-            self._record_end(last)
+            self._out.record_end(last, "".join(self.output), self._limits.shown_chars)
         self._out.after(lambda: self._out.add(last))
 
-    def _record_end(self, end: End) -> None:
-        """Write how the action ended; what is too large to show is kept for later programs."""
-        fields: dict[str, JSON] = {"e": "ended", "status": end.status, "error": end.error, "limit": end.limit}
-        raw: dict[str, str] = {}
-        output = encode("".join(self.output))
-        for part, text in (("output", output), ("value", end.value)):
-            if len(text) > self._limits.shown_chars:
-                fields[f"{part}_kept"] = self._out.keep(text)
-            else:
-                raw[part] = text
-        self._out.record({**fields, "printed": end.printed}, raw)
-
     # ---- small parts
-
-    def _program_time(self) -> float:
-        return round(self._frozen if self._frozen is not None else self._now - self._skew, 6)
 
     def _answer(self, n: int, at: float, result: Result) -> None:
         self._resting = False
@@ -470,15 +422,3 @@ class Gate:
     def _send(self, fields: dict[str, JSON]) -> None:
         self._resting = False
         self._out.add(Send(frame=frame(fields)))
-
-
-def status_of(result: Result) -> str:
-    """Return the status of a call that ended with result."""
-    if result.error is None:
-        return "done"
-    return "failed" if result.error["type"] == "ToolFailed" else "refused"
-
-
-def _divergence(missing: list[Recorded]) -> ReplayDivergence:
-    calls = ", ".join(f"{record.key[0]} ({record.call})" for record in missing) or "a recorded call"
-    return ReplayDivergence(f"the program did not ask again for {calls}; nothing was executed")

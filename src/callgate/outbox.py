@@ -9,7 +9,7 @@ from callgate.calls import CallState, Result
 from callgate.codec import JSON, digest, encode
 from callgate.journal import INLINE, Journal
 from callgate.sandboxes.base import answer, frame
-from callgate.steps import Keep, Notify, Record, Send, Step
+from callgate.steps import End, Keep, Notify, Record, Send, Step
 
 __all__ = ["Outbox", "handle_of"]
 
@@ -118,3 +118,14 @@ class Outbox:
         else:
             parts = f',"value":{result.text}'
         self.record_call("done", call, call.at, f',"undelivered":true{parts}' if late else parts, then)
+
+    def record_end(self, end: End, output: str, shown_chars: int) -> None:
+        """Write how the action ended; what is too large to show is kept for later programs."""
+        fields: dict[str, JSON] = {"e": "ended", "status": end.status, "error": end.error, "limit": end.limit}
+        raw: dict[str, str] = {}
+        for part, text in (("output", encode(output)), ("value", end.value)):
+            if len(text) > shown_chars:
+                fields[f"{part}_kept"] = self.keep(text)
+            else:
+                raw[part] = text
+        self.record({**fields, "printed": end.printed}, raw)

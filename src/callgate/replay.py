@@ -14,10 +14,10 @@ from typing import Literal, TypeAlias
 from callgate.calls import Key, Result
 from callgate.codec import JSON, digest, encode
 from callgate.decisions import Decision
-from callgate.errors import JournalError
+from callgate.errors import JournalError, ReplayDivergence
 from callgate.journal import Journal
 
-__all__ = ["Record", "Recording", "Resumed", "kept_handles", "read_recording"]
+__all__ = ["Record", "Recording", "Resumed", "divergence", "kept_handles", "read_recording"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,3 +198,9 @@ def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, J
     recording.decisions[record.key] = decision
     if decision.type == "reject":
         recording.rejected.add(record.key[:2])
+
+
+def divergence(missing: list[Record]) -> ReplayDivergence:
+    """Return the error that says what a program did not ask for again."""
+    calls = ", ".join(f"{record.key[0]} ({record.call})" for record in missing) or "a recorded call"
+    return ReplayDivergence(f"the program did not ask again for {calls}; nothing was executed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from callgate.calls import CallState
 from callgate.codec import JSON, decode, encode, is_array
-from callgate.errors import ProgramError
 from callgate.gate import Gate
 from callgate.journal import Journal
 from callgate.limits import Limits
@@ -56,9 +55,9 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
     )
 
 
-def report_rejected(error: ProgramError, *, journal: Journal, program: str) -> Outcome:
-    """Return the outcome of a program that was not run."""
-    fault = _fault({"type": "ProgramError", "text": str(error), "line": error.line}, program)
+def report_rejected(*, journal: Journal, program: str) -> Outcome:
+    """Return the outcome of a program that was not run: its journal says why."""
+    fault = _fault(journal.entries()[-1]["error"], program)
     text, _ = render(
         status="rejected",
         stdout="",

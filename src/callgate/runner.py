@@ -8,7 +8,8 @@ import platform
 import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +29,7 @@ from callgate.replay import Recording, kept_handles, read_recording
 from callgate.report import report, report_rejected
 from callgate.sandboxes.base import Guest, Sandbox, frame
 from callgate.sandboxes.direct import DirectGuest
+from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
 from callgate.tools import RESERVED_NAMES, Call, Catalogue, Tool
 from callgate.workers import Workers
@@ -36,27 +38,6 @@ __all__ = ["CodeRunner", "Event"]
 
 Event: TypeAlias = dict[str, JSON]
 """{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call."""
-
-
-@functools.cache
-def shared_local_sandbox() -> Sandbox:
-    """Return the LocalSandbox that everything in this process with `sandbox="local"` shares."""
-    from callgate.sandboxes.local import LocalSandbox  # noqa: PLC0415 - Linux only, and only where it is used
-
-    return LocalSandbox()
-
-
-def resolve_sandbox(sandbox: Literal["local"] | Sandbox) -> Sandbox:
-    """Return the sandbox a user named.
-
-    Raises:
-        UsageError: for a name that is none.
-    """
-    if not isinstance(sandbox, str):
-        return sandbox
-    if sandbox != "local":
-        raise UsageError(f'sandbox={sandbox!r}: give "local" or a sandbox such as LocalSandbox()')
-    return shared_local_sandbox()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +50,8 @@ class _Action:
     thread: str
     program: str
     direct: Direct | None
+    fault: ProgramError | None = None
+    """Why it is not run at all."""
     journal: Journal = field(default_factory=Journal)
     recording: Recording = field(default_factory=Recording)
 
@@ -139,18 +122,14 @@ class CodeRunner:
             UsageError: if the key was used before.
             SandboxUnavailable: if this host cannot isolate the program; nothing ran.
         """
-        try:
-            action = self._prepare(program, id, key, thread)
-        except ProgramError as error:
-            action, lines = self._rejected(error, program, id, key, thread)
-            self._append_new(action.key, lines)
-            return report_rejected(error, journal=action.journal, program=program)
-        guest = self._guest(action) or self._sandbox.start(self.limits)
-        try:
-            self._append_new(action.key, [self._add_header(action)])
-        except BaseException:
-            guest.kill()
-            raise
+        action = self._prepare(program, id, key, thread)
+        guest = None
+        if action.fault is None:
+            guest = self._direct(action) or self._sandbox.start(self.limits)
+        with _opened(action, guest):
+            self._store.append(action.key, 0, self._first_lines(action))
+        if guest is None:
+            return report_rejected(journal=action.journal, program=action.program)
         return self._go(action, guest, invoke)
 
     async def arun(
@@ -163,40 +142,30 @@ class CodeRunner:
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `run`; invoke returns awaitables. Cancelling it kills the guest."""
-        try:
-            action = self._prepare(program, id, key, thread)
-        except ProgramError as error:
-            action, lines = self._rejected(error, program, id, key, thread)
-            await self._aappend_new(action.key, lines)
-            return report_rejected(error, journal=action.journal, program=program)
-        guest = self._guest(action) or await self._sandbox.astart(self.limits)
-        try:
-            await self._aappend_new(action.key, [self._add_header(action)])
-        except BaseException:
-            guest.kill()
-            raise
+        action = self._prepare(program, id, key, thread)
+        guest = None
+        if action.fault is None:
+            guest = self._direct(action) or await self._sandbox.astart(self.limits)
+        with _opened(action, guest):
+            await self._store.aappend(action.key, 0, self._first_lines(action))
+        if guest is None:
+            return report_rejected(journal=action.journal, program=action.program)
         return await self._ago(action, guest, invoke)
 
     def _prepare(self, program: str, given_id: str | None, key: str | None, thread: str) -> _Action:
-        source = normalise(program)
-        check(source, self.catalogue)
         action_id = given_id or _made_up_id()
-        one = direct(source, self.catalogue)
-        return _Action(id=action_id, key=key or action_id, thread=thread, program=source, direct=one)
+        source, one, fault = program, None, None
+        try:
+            source = normalise(program)
+            check(source, self.catalogue)
+            one = direct(source, self.catalogue)
+        except ProgramError as error:
+            fault = error
+        return _Action(id=action_id, key=key or action_id, thread=thread, program=source, direct=one, fault=fault)
 
-    def _rejected(
-        self, error: ProgramError, program: str, given_id: str | None, key: str | None, thread: str
-    ) -> tuple[_Action, list[str]]:
-        action_id = given_id or _made_up_id()
-        action = _Action(id=action_id, key=key or action_id, thread=thread, program=program, direct=None)
-        header = self._add_header(action, ran=False)
-        told: JSON = {"type": "ProgramError", "text": str(error), "line": error.line}
-        ended: dict[str, JSON] = {"e": "ended", "status": "rejected", "error": told, "limit": None, "printed": 0}
-        return action, [header, action.journal.add(ended, {"output": '""', "value": "null"})]
-
-    def _add_header(self, action: _Action, *, ran: bool = True) -> str:
-        sandboxed = ran and action.direct is None
-        return action.journal.add(
+    def _first_lines(self, action: _Action) -> list[str]:
+        sandboxed = action.fault is None and action.direct is None
+        action.journal.add(
             {
                 "e": "header",
                 "format": FORMAT,
@@ -213,18 +182,11 @@ class CodeRunner:
             },
             {},
         )
-
-    def _append_new(self, key: str, lines: list[str]) -> None:
-        try:
-            self._store.append(key, 0, lines)
-        except JournalError as error:
-            raise _used(key) from error
-
-    async def _aappend_new(self, key: str, lines: list[str]) -> None:
-        try:
-            await self._store.aappend(key, 0, lines)
-        except JournalError as error:
-            raise _used(key) from error
+        if action.fault is not None:
+            told: JSON = {"type": "ProgramError", "text": str(action.fault), "line": action.fault.line}
+            ended: dict[str, JSON] = {"e": "ended", "status": "rejected", "error": told, "limit": None, "printed": 0}
+            action.journal.add({**ended, "output": "", "value": None}, {})
+        return list(action.journal.lines)
 
     # ---- going on with actions
 
@@ -255,7 +217,7 @@ class CodeRunner:
         action, lines = self._reopen(id, journal, kept, decisions or {})
         if lines:
             self._store.append(id, len(journal) - len(lines), lines)
-        guest = self._guest(action) or self._sandbox.start(self.limits)
+        guest = self._direct(action) or self._sandbox.start(self.limits)
         return self._go(action, guest, invoke)
 
     async def aresume(
@@ -271,7 +233,7 @@ class CodeRunner:
         action, lines = self._reopen(id, journal, kept, decisions or {})
         if lines:
             await self._store.aappend(id, len(journal) - len(lines), lines)
-        guest = self._guest(action) or await self._sandbox.astart(self.limits)
+        guest = self._direct(action) or await self._sandbox.astart(self.limits)
         return await self._ago(action, guest, invoke)
 
     def _reopen(
@@ -308,7 +270,7 @@ class CodeRunner:
 
     # ---- one pass
 
-    def _guest(self, action: _Action) -> Guest | None:
+    def _direct(self, action: _Action) -> Guest | None:
         one = action.direct
         if one is None:
             return None
@@ -413,5 +375,15 @@ def _made_up_id() -> str:
     return f"run-{uuid.uuid4().hex[:12]}"
 
 
-def _used(key: str) -> UsageError:
-    return UsageError(f"id {key!r} is already used; give each action an id of its own, or resume this one")
+@contextmanager
+def _opened(action: _Action, guest: Guest | None) -> Generator[None]:
+    """Kill the guest if the action's first lines cannot be kept."""
+    try:
+        yield
+    except BaseException as error:
+        if guest is not None:
+            guest.kill()
+        if isinstance(error, JournalError):
+            text = f"id {action.key!r} is already used; give each action an id of its own, or resume this one"
+            raise UsageError(text) from error
+        raise

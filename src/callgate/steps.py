@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from callgate.calls import CallState
-from callgate.codec import JSON
+from callgate.codec import JSON, NotJSON, encode
+from callgate.sandboxes.base import EndFrame
 from callgate.tools import Call, Tool
 
-__all__ = ["End", "Keep", "Notify", "Pause", "Record", "Send", "Start", "Status", "Step", "Waiting"]
+__all__ = ["End", "Keep", "Notify", "Pause", "Record", "Send", "Start", "Status", "Step", "Waiting", "end_of"]
 
 Status: TypeAlias = Literal["completed", "failed", "rejected", "limited", "paused", "lost"]
 """completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
@@ -82,3 +83,16 @@ class End(NamedTuple):
 
 
 Step: TypeAlias = Keep | Record | Start | Send | Notify | Pause | End
+
+
+def end_of(frame: EndFrame, printed: int) -> End:
+    """Return how an action ends whose program ended by itself; printed is how much the host saw printed."""
+    error, limit = frame.error, None
+    try:
+        value = encode(frame.value)
+    except NotJSON as fault:
+        value, error = "null", {"type": "NotJSON", "text": f"the value is not JSON: {fault}", "line": None}
+    if error is not None:
+        limit = "memory_mb" if error.get("type") == "MemoryError" else error.get("limit")
+    status = "completed" if error is None else "limited" if isinstance(limit, str) else "failed"
+    return End(status=status, value=value, error=error, limit=limit, printed=max(printed, frame.printed))

@@ -172,7 +172,7 @@ out""",
         [1, 2],
         2.01,
     ),
-    ("nested event loop of old", "import asyncio\nasyncio.get_event_loop().run_until_complete(f(1))", 1, 0.01),
+    ("event loop by hand", "import asyncio\nasyncio.new_event_loop().run_until_complete(f(1))", 1, 0.01),
     ("top-level await", "a = await f(1)\nawait g(a)", 1, 0.03),
     (
         "sleeps begun together need one timer",

@@ -76,10 +76,14 @@ def kill(pid: int) -> None:
 
 def _ask(request: bytes, descriptors: list[int]) -> bytes:
     control = (_running.get(os.getpid()) or _start())[0]
-    socket.send_fds(control, [request], descriptors)
-    answer = control.recv(1 << 12)
+    answer = b""
+    try:
+        socket.send_fds(control, [request], descriptors)
+        answer = control.recv(1 << 12)
+    finally:
+        if not answer:  # gone, or interrupted: an answer that nobody read must not be taken for the next one
+            _end()
     if not answer:
-        _end()
         raise OSError("the process that forks guests is gone")
     return answer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
@@ -168,10 +167,10 @@ def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) ->
         shown = ", ".join(f"{key}=..." for key in keys[:3]) or "argument=..."
         raise TypeError(f"arguments are passed by name: call_tool({name!r}, {shown})")
     try:
+        quoted = f'"{name}"' if name.isidentifier() and name.isascii() else encode(name)
         text = encode(arguments)
     except NotJSON as error:
         raise InvalidArguments(f"{name}: {error}", tool=name) from None
-    quoted = json.dumps(name)
     if len(text) + len(quoted) + 50 > most:
         raise LimitExceeded(
             f"{name}: the arguments take {len(text):,} bytes, a call may take {most:,}", tool=name, limit="frame_mb"
@@ -232,14 +231,16 @@ class ToolFunction:
         return acall_tool(self._tool, **arguments)
 
     def _named(self, positional: tuple[Any, ...], arguments: dict[str, Any]) -> dict[str, Any]:
-        names = ", ".join(self._params) or "none"
-        if len(positional) > len(self._params):
-            raise TypeError(f"{self.__name__}() has {len(self._params)} parameters ({names}), got {len(positional)}")
-        named = dict(zip(self._params, positional, strict=False))
-        twice = named.keys() & arguments.keys()
-        if twice:
-            raise TypeError(f"{self.__name__}() got {min(twice)!r} twice; its parameters are ({names})")
-        return named | arguments
+        params = self._params
+        if len(positional) > len(params):
+            names = ", ".join(params) or "none"
+            raise TypeError(f"{self.__name__}() has {len(params)} parameters ({names}), got {len(positional)}")
+        named = dict(zip(params, positional, strict=False))
+        if arguments:
+            if twice := named.keys() & arguments.keys():
+                raise TypeError(f"{self.__name__}() got {min(twice)!r} twice; its parameters are ({', '.join(params)})")
+            named |= arguments
+        return named
 
     @property
     def __signature__(self) -> Signature:
