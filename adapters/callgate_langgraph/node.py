@@ -18,7 +18,8 @@ from langgraph.runtime import Runtime
 
 from callgate import CodeRunner, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
-from callgate.runner import Event, resolve_sandbox
+from callgate.runner import Event
+from callgate.sandboxes.shared import resolve_sandbox
 from callgate.sandboxes.base import Sandbox
 from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect

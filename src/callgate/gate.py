@@ -16,14 +16,13 @@ from collections import Counter, deque
 from callgate.calls import CallState, Key, Result, asked_for, refusal
 from callgate.clock import ProgramClock
 from callgate.codec import JSON
-from callgate.decisions import OUTCOMES
 from callgate.journal import Journal
 from callgate.outbox import Outbox
-from callgate.policy import Policy, decided
+from callgate.policy import Policy
 from callgate.replay import Record as Recorded
 from callgate.replay import Recording, Resumed, divergence
 from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
-from callgate.steps import End, Pause, Send, Start, Step, Waiting, end_of
+from callgate.steps import End, Pause, Send, Start, Step, end_of
 
 __all__ = ["Gate"]
 
@@ -63,10 +62,10 @@ class Gate:
         """What the program printed, up to `Limits.output_kb`."""
         self._printed = 0
         self._seen: Counter[tuple[str, str]] = Counter()
-        self._held: list[CallState] = []
+        self._held: deque[CallState] = deque()
         self._running: dict[int, CallState] = {}
         self._ready: deque[CallState] = deque()
-        self._asked: dict[Key, tuple[CallState, bool]] = {}
+        self._asked: dict[Key, CallState] = {}
         self._out = Outbox(journal, watched=watched)
         self._clock = ProgramClock(self._limits.seconds)
         self._offset: float = journal.header["wall"]
@@ -178,10 +177,9 @@ class Gate:
         call = self.calls[n - 1] if 0 < n <= len(self.calls) else None
         if call is None or call.unknown:
             return
-        if call in self._held or call.key in self._asked:
-            call.status = "withdrawn"
+        if call.status in ("held", "waiting"):
+            call.status = "withdrawn"  # and passed over when its turn comes
             self._asked.pop(call.key, None)
-            self._held = [held for held in self._held if held is not call]
         if not self._asked:
             self._clock.thaw()
 
@@ -227,10 +225,9 @@ class Gate:
         """The program has ended: wait for what it started, then end."""
         if self._running or self._out.waits or self._held:
             return
-        for call, unknown in list(self._asked.values()):
-            if not unknown:
-                call.status = "withdrawn"
-                del self._asked[call.key]
+        for call in [call for call in self._asked.values() if not call.unknown]:
+            call.status = "withdrawn"
+            del self._asked[call.key]
         if self._asked:
             self._pause()
             return
@@ -262,26 +259,32 @@ class Gate:
         Returns whether to look again; otherwise the guest has its event, or will have it when a new read returns.
         """
         recording = self._recording
-        for call in self._held:
-            tool = self._policy.tools.get(call.tool)
-            if not call.recorded and tool and tool.effect == "read" and not self._policy.may_need_human(call):
-                self.warnings.append(f"{call.tool} was not called at this point when the journal was written")
-                self._held.remove(call)
-                self._off_script = call
-                self._start(call)
-                return False
+        if (call := next(filter(self._is_new_read, self._held), None)) is not None:
+            self.warnings.append(f"{call.tool} was not called at this point when the journal was written")
+            self._held.remove(call)
+            self._off_script = call
+            self._start(call)
+            return False
         recorded = [one for one in recording.order if isinstance(one, Recorded)]
-        for record in recorded:
-            if record.met:
-                self.warnings.append(f"{record.call} was answered earlier than recorded")
-                self._answer_recorded(record)
-                return False
-        for record in recorded:
-            if not record.binds:
-                self.warnings.append(f"{record.call} was not asked for again")
-                recording.order.remove(record)
-                return True
+        if (record := next((one for one in recorded if one.met), None)) is not None:
+            self.warnings.append(f"{record.call} was answered earlier than recorded")
+            self._answer_recorded(record)
+            return False
+        if (record := next((one for one in recorded if not one.binds), None)) is not None:
+            self.warnings.append(f"{record.call} was not asked for again")
+            recording.order.remove(record)
+            return True
         raise divergence(recording.missing())
+
+    def _is_new_read(self, call: CallState) -> bool:
+        tool = self._policy.tools.get(call.tool)
+        return (
+            call.status == "held"
+            and not call.recorded
+            and tool is not None
+            and tool.effect == "read"
+            and not self._policy.may_need_human(call)
+        )
 
     def _answer_recorded(self, record: Recorded) -> None:
         self._recording.order.remove(record)
@@ -304,52 +307,33 @@ class Gate:
     # ---- calls
 
     def _start_held(self) -> None:
-        held, self._held = self._held, []
-        closed = self._clock.closed
-        for call in held:
-            if len(self._running) >= self._limits.parallel_calls or (closed and not self._may_start_late(call)):
-                self._held.append(call)
-            else:
+        held, most, closed = self._held, self._limits.parallel_calls, self._clock.closed
+        later: list[CallState] = []
+        while held and len(self._running) < most:
+            call = held.popleft()
+            if closed and not self._may_start_late(call):
+                later.append(call)
+            elif call.status == "held":
                 self._start(call)
+        held.extendleft(reversed(later))
 
     def _may_start_late(self, call: CallState) -> bool:
         return call.key in self._recording.decisions or self._policy.may_need_human(call) or call.unknown
 
     def _start(self, call: CallState) -> None:
-        decision = self._recording.decisions.get(call.key)
-        if call.unknown:
-            if decision is None or decision.type not in OUTCOMES:
-                self._ask(call)
-            elif decision.type == "run again":
-                refused = self._policy.refuse(call)
-                self._execute(call) if refused is None else self._finish(call, refused)
-            else:
-                self._finish(call, decided(call, decision))
-        elif (refused := self._policy.refuse(call)) is not None:
-            self._finish(call, refused)
-        elif not self._policy.needs_human(call):
-            self._execute(call)
-        elif decision is None or call.asked != self._policy.shown(call):
-            self._ask_or_refuse(call)
-        elif decision.type in ("approve", "edit"):
-            call.ran = decision.arguments
-            self._execute(call)
-        else:
-            self._finish(call, decided(call, decision))
-
-    def _ask_or_refuse(self, call: CallState) -> None:
-        if call.key[:2] in self._recording.rejected:
-            text = f"a human has rejected {call.tool} with these arguments already"
-            self._finish(call, refusal("ApprovalRejected", text, tool=call.tool))
-        elif len(self._asked) >= self._limits.pending_approvals:
-            text = f"{len(self._asked)} calls already wait for a human; wait for their answers first"
-            self._finish(call, refusal("LimitExceeded", text, tool=call.tool, limit="pending_approvals"))
-        else:
+        recording = self._recording
+        decision = recording.decisions.get(call.key)
+        verdict = self._policy.judge(call, decision, rejected=recording.rejected, asked=len(self._asked))
+        if verdict == "ask":
             self._ask(call)
+        elif verdict == "run":
+            self._execute(call)
+        else:
+            self._finish(call, verdict)
 
     def _ask(self, call: CallState) -> None:
         call.status = "waiting"
-        self._asked[call.key] = (call, call.unknown)
+        self._asked[call.key] = call
         self._out.notify(call)
         self._clock.freeze()
 
@@ -369,7 +353,9 @@ class Gate:
     def _finish(self, call: CallState, result: Result) -> None:
         """Record how a call ended; once that is durable it can be answered."""
         call.result = result
-        call.at = self._recording.last_at = max(self._recording.last_at, self._clock.time())
+        if self._live:  # in a replay the clock does not run: its time is what the journal says
+            self._recording.last_at = max(self._recording.last_at, self._clock.time())
+        call.at = self._recording.last_at
         call.status = result.status
         self._out.notify(call)
         self._out.record_result(call, result, self._over, lambda: self._deliver(call))
@@ -386,16 +372,12 @@ class Gate:
 
     def _pause(self) -> None:
         """Ask humans about every waiting call; a question the journal holds already is not written again."""
-        waiting: list[Waiting] = []
-        for call, unknown in self._asked.values():
-            description, allowed = self._policy.describe(call, unknown=unknown)
+        for call in self._asked.values():
             shown = self._policy.shown(call)
-            if unknown or call.asked != shown:
-                why = "unknown" if unknown else "approval"
-                parts = f',"why":"{why}","schema":"{shown}"'
+            if call.unknown or call.asked != shown:
+                parts = f',"why":"{"unknown" if call.unknown else "approval"}","schema":"{shown}"'
                 self._out.record_call("asked", call, self._clock.time(), parts)
-            waiting.append(Waiting(call=call.as_call(), unknown=unknown, description=description, allowed=allowed))
-        self._conclude(Pause(waiting=tuple(waiting)))
+        self._conclude(Pause(waiting=tuple(map(self._policy.question, self._asked.values()))))
 
     def _limited(self, limit: str) -> None:
         self._conclude(End(status="limited", limit=limit, printed=self._printed))

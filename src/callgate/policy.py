@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from callgate.calls import CallState, Result, refusal
 from callgate.codec import digest, encode
 from callgate.decisions import DECISIONS, OUTCOMES, Decision
 from callgate.errors import UsageError
 from callgate.limits import Limits
+from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool
 
 __all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided"]
@@ -71,6 +73,41 @@ class Policy:
             return refusal("LimitExceeded", text, tool=call.tool, limit="calls")
         return None
 
+    def judge(
+        self, call: CallState, decision: Decision | None, *, rejected: AbstractSet[tuple[str, str]], asked: int
+    ) -> Result | Literal["run", "ask"]:
+        """Decide what happens to a call: it runs, a human is asked, or it has a result without running.
+
+        Args:
+            call: to judge; an edit puts its arguments into `call.ran`.
+            decision: of a human about it, if there is one.
+            rejected: (tool, digest of arguments) that a human said no to.
+            asked: how many calls wait for a human already.
+        """
+        if call.unknown and (decision is None or decision.type not in OUTCOMES):
+            return "ask"
+        if call.unknown and decision is not None and decision.type != "run again":
+            return decided(call, decision)
+        if (refused := self.refuse(call)) is not None:
+            return refused
+        if call.unknown or not self.needs_human(call):
+            return "run"
+        if decision is None or call.asked != self.shown(call):
+            return self._refuse_question(call, rejected, asked) or "ask"
+        if decision.type in ("approve", "edit"):
+            call.ran = decision.arguments
+            return "run"
+        return decided(call, decision)
+
+    def _refuse_question(self, call: CallState, rejected: AbstractSet[tuple[str, str]], asked: int) -> Result | None:
+        if call.key[:2] in rejected:
+            text = f"a human has rejected {call.tool} with these arguments already"
+            return refusal("ApprovalRejected", text, tool=call.tool)
+        if asked >= self.limits.pending_approvals:
+            text = f"{asked} calls already wait for a human; wait for their answers first"
+            return refusal("LimitExceeded", text, tool=call.tool, limit="pending_approvals")
+        return None
+
     def may_need_human(self, call: CallState) -> bool:
         """Say whether calls of this tool can need a human at all."""
         return call.tool in self._approvals
@@ -86,12 +123,14 @@ class Policy:
             logger.exception("interrupt_on[%r]: `when` raised; the call is asked for", call.tool)
             return True
 
-    def describe(self, call: CallState, *, unknown: bool) -> tuple[str, tuple[str, ...]]:
-        """Return what a human is told about a waiting call, and the decisions allowed."""
-        if unknown:
-            return f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
-        approval = self._approvals[call.tool]
-        return approval.describe(call.as_call()), approval.allowed
+    def question(self, call: CallState) -> Waiting:
+        """Return what a human is told about a waiting call, and what may be answered."""
+        if call.unknown:
+            text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
+        else:
+            approval = self._approvals[call.tool]
+            text, allowed = approval.describe(call.as_call()), approval.allowed
+        return Waiting(call=call.as_call(), unknown=call.unknown, description=text, allowed=allowed)
 
     def shown(self, call: CallState) -> str:
         """Return a digest of the tool as a human is shown it: an approval holds for exactly this."""
