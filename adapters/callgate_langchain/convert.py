@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast, get_args
 
@@ -74,7 +75,7 @@ def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
     async_only = getattr(tool, "coroutine", None) is not None and getattr(tool, "func", None) is None
     return Tool(
         name=tool.name,
-        description=tool.description,
+        description=inspect.cleandoc(tool.description),
         input_schema=input_schema(tool),
         output_schema=output_schema(tool),
         effect=effect or _effect(tool),

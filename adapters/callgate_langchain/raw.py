@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -114,15 +114,20 @@ def _capturing_class(kind: type[BaseTool]) -> type[BaseTool]:
     body |= {"_run": run, "invoke": invoke, "ainvoke": ainvoke}
     if kind._arun is not BaseTool._arun:  # pyright: ignore[reportPrivateUsage] - LangChain asks the same question
         body["_arun"] = arun
-    return cast("type[BaseTool]", type(kind)(kind.__name__, (kind,), body))
+    metaclass: Any = type(kind)
+    return metaclass(kind.__name__, (kind,), body)
 
 
 def _note(tool: BaseTool, returned: Any) -> Any:
     cell = _cell.get()
     if cell is not None:
-        both = tool.response_format == "content_and_artifact" and isinstance(returned, tuple)
-        cell.append(_plain(cast("tuple[Any, ...]", returned)[0]) if both and returned else returned)
+        cell.append(_content(returned) if tool.response_format == "content_and_artifact" else returned)
     return returned
+
+
+def _content(returned: Any) -> Any:
+    """Return the content of a (content, artifact) pair."""
+    return _plain(cast("tuple[Any, ...]", returned)[0]) if isinstance(returned, tuple) and returned else returned
 
 
 @contextmanager
@@ -154,29 +159,24 @@ def text_of(message: ToolMessage) -> str:
 
 def _plain(content: Any) -> Any:
     """Return content, or its text if it is one text block."""
-    if isinstance(content, list) and len(cast("list[Any]", content)) == 1:
-        only = cast("list[Any]", content)[0]
-        if isinstance(only, dict) and cast("dict[str, Any]", only).get("type") == "text":
-            return cast("dict[str, Any]", only).get("text", "")
-    return content
+    blocks = cast("list[Any]", content) if isinstance(content, list) else []
+    only: dict[str, Any] = blocks[0] if len(blocks) == 1 and isinstance(blocks[0], dict) else {}
+    return only.get("text", "") if only.get("type") == "text" else cast(Any, content)
 
 
 def _structured(artifact: Any) -> Any:
     """Return an MCP tool's structured content; servers wrap what is no object as {"result": it}."""
     if not isinstance(artifact, Mapping):
         return None
-    structured = cast("Mapping[str, Any]", artifact).get("structured_content")
-    if isinstance(structured, dict) and structured.keys() == {"result"}:
-        return structured["result"]
-    return structured
+    structured: Any = cast("Mapping[str, Any]", artifact).get("structured_content")
+    lone = isinstance(structured, dict) and cast("dict[str, Any]", structured).keys() == {"result"}
+    return structured["result"] if lone else cast(Any, structured)
 
 
 def _is_output(raw: Any) -> bool:
     """Say whether a tool made its message, a Command or a list of them itself."""
-    several = isinstance(raw, Sequence) and not isinstance(raw, str) and bool(raw)
-    return isinstance(raw, ToolOutputMixin) or (
-        several and all(isinstance(one, ToolOutputMixin) for one in cast("Sequence[Any]", raw))
-    )
+    several = cast("list[Any]", raw) if isinstance(raw, list) else [raw]
+    return bool(several) and all(isinstance(one, ToolOutputMixin) for one in several)
 
 
 def _reread(content: Any, raw: Any) -> Any:

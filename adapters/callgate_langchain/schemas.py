@@ -16,7 +16,7 @@ from langchain_core.tools.base import (
 from callgate.codec import JSON
 from callgate.errors import UsageError
 
-__all__ = ["input_schema", "injected", "output_schema"]
+__all__ = ["injected", "input_schema", "output_schema"]
 
 _INJECTED = (InjectedToolArg, _DirectlyInjectedToolArg)
 

@@ -19,8 +19,8 @@ from langgraph.runtime import Runtime
 from callgate import CodeRunner, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
 from callgate.runner import Event
-from callgate.sandboxes.shared import resolve_sandbox
 from callgate.sandboxes.base import Sandbox
+from callgate.sandboxes.shared import resolve_sandbox
 from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_langchain import from_langchain

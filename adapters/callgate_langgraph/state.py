@@ -76,7 +76,7 @@ class SeenState:
                 own.update([new])
                 return own.get()
             return add_messages(old or [], new) if key in (self._messages_key, "__root__") else new
-        except Exception:  # noqa: BLE001 - the graph says what is wrong when the node returns the update
+        except Exception:
             logger.debug("the update of %r does not fit the state", key, exc_info=True)
             return new
 

@@ -17,8 +17,9 @@ from functools import lru_cache
 from typing import NoReturn
 
 from callgate.errors import ProgramError
+from callgate.paths import children
 
-__all__ = ["MOST_BYTES", "normalise", "parse"]
+__all__ = ["DEEPEST", "MOST_BYTES", "normalise", "parse"]
 
 MOST_BYTES = 256 << 10
 """Size of a program in UTF-8."""
@@ -27,8 +28,13 @@ FILE = "<program>"
 """What a program's code is called in tracebacks."""
 
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-_SHORT = 2_000
-"""Characters whose nesting needs less than 384 KiB of stack, as measured."""
+DEEPEST = 1_000
+"""Levels of a tree, and characters of a program that is parsed on the calling thread's own stack.
+
+A thousand characters need less than 384 KiB of stack, whatever they are; a tree of 3,000 levels needs more than
+512 KiB to be freed on CPython 3.13.
+"""
+_MOST_KEPT = 8_000
 _STACK = 16 << 20
 _stack_lock = threading.Lock()
 _compile_lock = threading.Lock()
@@ -42,14 +48,16 @@ _QUIET = ("ignore", None, Warning, re.compile(FILE), 0)
 
 
 def parse(program: str) -> ast.Module:
-    """Return the syntax tree of a program that compiles.
+    """Return the syntax tree of a program that compiles; not to be changed.
+
+    A tree of more than `DEEPEST` levels comes back empty: merely to free it takes more stack than a thread may have.
 
     Raises:
         ProgramError: for a program that does not compile, is larger than `MOST_BYTES`, or nests too deeply.
     """
     _refuse_hostile(program)
     try:
-        return _compile_short(program) if len(program) < _SHORT else _with_stack(lambda: _compile(program))
+        return _compile_recent(program) if len(program) < _MOST_KEPT else _compile(program)
     except SyntaxError as error:
         _explain(error, program)
     except (RecursionError, MemoryError):
@@ -76,6 +84,14 @@ def _refuse_hostile(program: str) -> None:
 
 
 def _compile(program: str) -> ast.Module:
+    return _build(program) if len(program) < DEEPEST else _with_stack(lambda: _build(program))
+
+
+_compile_recent = lru_cache(maxsize=4)(_compile)
+"""Normalising, checking and recognising a direct run each parse the same text."""
+
+
+def _build(program: str) -> ast.Module:
     with _compile_lock:
         # A filter that stays is the only way to keep the warnings of foreign text from a host that makes warnings
         # errors: `catch_warnings` puts back the filters of whichever thread came first.
@@ -83,14 +99,24 @@ def _compile(program: str) -> ast.Module:
             warnings.filterwarnings("ignore", module=FILE)
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(SystemError):
-                tree = compile(program, FILE, "exec", _FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
-                compile(program, FILE, "exec", _FLAGS, dont_inherit=True)  # the faults that only later stages see
-                return tree
+                compile(program, FILE, "exec", _FLAGS, dont_inherit=True)  # sees more faults than the tree alone
+                return _shallow(compile(program, FILE, "exec", _FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True))
     raise ProgramError("The program does not compile.")
 
 
-_compile_short = lru_cache(maxsize=16)(_compile)
-"""Normalising, checking and recognising a direct run each parse the same text. Nobody changes a tree."""
+def _shallow(tree: ast.Module) -> ast.Module:
+    level: list[ast.AST] = [tree]
+    nodes: list[ast.AST] = []
+    levels = 0
+    while level:
+        levels += 1
+        nodes += level
+        level = [child for node in level for child in children(node)]
+    if levels <= DEEPEST:
+        return tree
+    for node in nodes:
+        vars(node).clear()
+    return ast.Module(body=[], type_ignores=[])
 
 
 def _with_stack(work: Callable[[], ast.Module]) -> ast.Module:
@@ -101,7 +127,7 @@ def _with_stack(work: Callable[[], ast.Module]) -> ast.Module:
         try:
             results.append(work())
         except Exception as error:  # noqa: BLE001 - raised again below
-            results.append(error)
+            results.append(error.with_traceback(None))
 
     with _stack_lock:
         usual = threading.stack_size(_STACK)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import cast
 
-__all__ = ["bindings", "certain", "defers_calls", "first_exit", "is_opaque"]
+__all__ = ["bindings", "certain", "children", "defers_calls", "first_exit", "is_opaque"]
 
 _UNSEEN = re.compile(
     r"(?<![\w.])(?:exec|eval|compile|globals|locals|vars|setattr|breakpoint|gc|pdb|ctypes|inspect)\b"
@@ -34,7 +34,7 @@ def bindings(tree: ast.Module) -> set[str]:
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
-        waiting.extend(_children(node))
+        waiting.extend(children(node))
         if isinstance(node, ast.Name):
             if not isinstance(node.ctx, ast.Load):
                 names.add(node.id)
@@ -73,22 +73,22 @@ def certain(tree: ast.Module) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        parts = _certain_parts(node) if isinstance(node, _PARTIAL) else _children(node)
+        parts = _certain_parts(node) if isinstance(node, _PARTIAL) else children(node)
         waiting.extend(reversed(parts))
 
 
-def _children(node: ast.AST) -> list[ast.AST]:
+def children(node: ast.AST) -> list[ast.AST]:
     """Return the child nodes in the order of the grammar, without the empty ones that only say load or store."""
-    children: list[ast.AST] = []
+    found: list[ast.AST] = []
     if isinstance(node, ast.Constant | ast.Name):
-        return children
+        return found
     for field in node._fields:
         value: object = getattr(node, field, None)
         if isinstance(value, list):
-            children.extend(one for one in cast("list[object]", value) if isinstance(one, ast.AST))
+            found.extend(one for one in cast("list[object]", value) if isinstance(one, ast.AST))
         elif isinstance(value, ast.AST) and value._fields:
-            children.append(value)
-    return children
+            found.append(value)
+    return found
 
 
 _PARTIAL = (

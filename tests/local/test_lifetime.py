@@ -96,13 +96,16 @@ def test_a_forked_child_has_a_server_of_its_own(sandbox: LocalSandbox) -> None:
     assert before <= descendants()
 
 
-def test_a_server_that_dies_loses_its_guests_and_is_replaced(own: LocalSandbox) -> None:
+@pytest.mark.parametrize("which", ["server", "all"])
+def test_a_server_that_dies_loses_its_guests_and_is_replaced(own: LocalSandbox, which: str) -> None:
     with own:
         before = settled()
+        own.check()
+        server = settled() - before
         guest = own.start(Limits())
         guest.send(order("while True: pass"), 5)
         assert not guest.lost()
-        for pid in descendants() - before:
+        for pid in server if which == "server" else descendants() - before:
             with suppress(ProcessLookupError):  # they end one another
                 os.kill(pid, signal.SIGKILL)
         assert guest.receive(10) == b""

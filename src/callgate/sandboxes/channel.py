@@ -111,6 +111,7 @@ class SocketGuest:
 
     async def asend(self, data: bytes, timeout: float | None) -> None:
         """The awaitable twin of `send`."""
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         rest = memoryview(data)
         if not self._enter():
             return
@@ -119,7 +120,7 @@ class SocketGuest:
                 try:
                     rest = rest[self._sock.send(rest) :]
                 except BlockingIOError:
-                    async with asyncio.timeout(timeout):
+                    async with asyncio.timeout_at(deadline):
                         await self._writable()
         except TimeoutError:
             raise

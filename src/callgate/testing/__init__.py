@@ -1,1 +1,21 @@
 """Aids for tests, ours and those of users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callgate.testing.fake import FakeSandbox
+
+if TYPE_CHECKING:
+    from callgate.testing.models import ScriptedChatModel
+
+__all__ = ["FakeSandbox", "ScriptedChatModel"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs LangChain only when it is asked for."""
+    if name != "ScriptedChatModel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from callgate.testing.models import ScriptedChatModel  # noqa: PLC0415
+
+    return ScriptedChatModel

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import select
 import socket
 import subprocess
 import weakref
@@ -30,6 +31,7 @@ _SERVE = (*_LAUNCH, "landlock", "seccomp", "server")
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
 _CLOSE_SECONDS = 2.0
+_ENDING_SECONDS = 0.05
 
 
 class ForkServer:
@@ -100,6 +102,15 @@ class ForkServer:
             return False
         except OSError:
             return True
+
+    def lost(self) -> bool:
+        """Say whether the server has ended, or is ending: where both are killed, its guest may be seen to die first."""
+        if not self.gone():
+            ending = select.poll()
+            with suppress(OSError, ValueError):  # closed meanwhile
+                ending.register(self._control, select.POLLIN)
+                ending.poll(_ENDING_SECONDS * 1000)
+        return self.gone()
 
     def close(self) -> None:
         """End the server and all its guests. Does nothing the second time."""

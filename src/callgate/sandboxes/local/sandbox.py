@@ -78,12 +78,12 @@ class LocalSandbox:
         """
         server = self._running()
         try:
-            return wait_for_guest(_ordered(server, limits), server.gone)
+            return wait_for_guest(_ordered(server, limits), server.lost)
         except OSError as error:
             _explain(server, error)
         server = self._running()
         try:
-            return wait_for_guest(_ordered(server, limits), server.gone)
+            return wait_for_guest(_ordered(server, limits), server.lost)
         except OSError:
             raise SandboxLost(_NO_GUEST) from None
 
@@ -91,12 +91,12 @@ class LocalSandbox:
         """The awaitable twin of `start`. Cancelled, it leaves no guest behind."""
         server = self._ready() or await asyncio.to_thread(self._running)
         try:
-            return await await_guest(_ordered(server, limits), server.gone)
+            return await await_guest(_ordered(server, limits), server.lost)
         except OSError as error:
             _explain(server, error)
         server = await asyncio.to_thread(self._running)
         try:
-            return await await_guest(_ordered(server, limits), server.gone)
+            return await await_guest(_ordered(server, limits), server.lost)
         except OSError:
             raise SandboxLost(_NO_GUEST) from None
 
@@ -144,7 +144,7 @@ def _proven() -> ForkServer:
         raise cures.unavailable("a known processor", f"this is {platform.machine()}, Python for {sys.maxsize:#x}")
     server = ForkServer()
     try:
-        probe.prove(wait_for_guest(_ordered(server, Limits()), server.gone))
+        probe.prove(wait_for_guest(_ordered(server, Limits()), server.lost))
     except OSError:
         server.kill()
         raise SandboxLost("the fork server ended before its first guest") from None
@@ -171,5 +171,5 @@ def _explain(server: ForkServer, error: OSError) -> None:
     if isinstance(error, TimeoutError):
         server.kill()
         raise SandboxLost("the fork server does not answer") from None
-    if not server.gone():
+    if not server.lost():
         raise SandboxLost(_NO_GUEST) from None
