@@ -24,7 +24,7 @@ SANDBOX = FakeSandbox()
 
 def asks(*calls: tuple[str, dict[str, Any], str], content: str = "") -> AIMessage:
     """Return an AIMessage with tool calls (name, arguments, id)."""
-    made = [{"name": name, "args": args, "id": id, "type": "tool_call"} for name, args, id in calls]
+    made = [{"name": name, "args": args, "id": call_id, "type": "tool_call"} for name, args, call_id in calls]
     return AIMessage(content, tool_calls=made)
 
 

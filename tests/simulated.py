@@ -132,8 +132,7 @@ class Pass:
     def run(self, guest: Generator[list[Frame], dict[str, Any], None]) -> End | Pause:
         frames = next(guest)
         while self._last is None:
-            for one in frames:
-                self._carry_out(self.gate.frame(one, self.now))
+            self._carry_out(self.gate.frames(frames, self.now))
             frames = []
             while self._event is None and self._last is None:
                 self._let_time_pass()

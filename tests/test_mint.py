@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from callgate.errors import ProgramError, SandboxUnavailable
 from callgate.limits import Limits
 from callgate.parsing import parse
 from callgate.program import check, normalise
+from callgate.sandboxes import LocalSandbox, Sandbox
+from callgate.sandboxes.base import CallFrame, EndFrame, Frames, RestFrame, frame
 from callgate.tools import Catalogue, Tool
 
 _WORKLOADS = Path(os.environ.get("CALLGATE_WORKLOADS") or Path(__file__).parents[1] / ".." / "shared" / "workloads")
@@ -78,20 +81,24 @@ def refused(corpus: list[str]) -> dict[str, ProgramError]:
     return refused
 
 
-def runs_clean(program: str, tools: list[Tool]) -> bool:
-    """Run a program in the local sandbox, unchecked, and say whether it ended without an error."""
-    sandboxes = pytest.importorskip("callgate.sandboxes")
-    from callgate.sandboxes.base import CallFrame, EndFrame, Frames, RestFrame, frame
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[LocalSandbox]:
+    sandbox = LocalSandbox()
+    try:
+        sandbox.start(Limits()).kill()
+    except SandboxUnavailable as error:
+        pytest.skip(f"no local sandbox: {error}")
+    yield sandbox
+    sandbox.close()
 
+
+def runs_clean(program: str, tools: list[Tool], sandbox: Sandbox) -> bool:
+    """Run a program unchecked, every tool answering at once, and say whether it ended without an error."""
     limits = Limits()
     functions: JSON = {
         name: {"tool": tool.name, "params": list(tool.parameters)} for name, tool in Catalogue(tools).functions.items()
     }
-    sandbox = sandboxes.LocalSandbox()
-    try:
-        guest = sandbox.start(limits)
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
+    guest = sandbox.start(limits)
     try:
         bounds: JSON = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
         run: JSON = {"program": program, "seed": 0, "wall": 0.0, "tools": functions, "limits": bounds}
@@ -120,7 +127,6 @@ def runs_clean(program: str, tools: list[Tool]) -> bool:
         return False
     finally:
         guest.kill()
-        sandbox.close()
 
 
 def test_the_check_decides_on_every_program_of_the_corpus(corpus: list[str], refused: dict[str, ProgramError]) -> None:
@@ -144,11 +150,15 @@ def test_names_called_undefined_are_bound_nowhere_in_the_program(refused: dict[s
 
 
 @pytest.mark.timeout(900)
-def test_no_refused_program_of_the_corpus_runs_clean(refused: dict[str, ProgramError]) -> None:
+def test_no_refused_program_of_the_corpus_runs_clean(refused: dict[str, ProgramError], sandbox: LocalSandbox) -> None:
     tools = _tools()
     for program in refused:
         try:
             parse(program)
         except ProgramError:
             continue  # what does not compile does not run
-        assert not runs_clean(program, tools), program
+        assert not runs_clean(program, tools, sandbox), program
+
+
+def test_a_program_that_is_not_refused_can_run_clean(sandbox: LocalSandbox) -> None:
+    assert runs_clean("print(goto('desk 1'))\nlook()", _tools(), sandbox)

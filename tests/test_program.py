@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from callgate.codec import decode, encode
 from callgate.errors import ProgramError
-from callgate.parsing import MOST_BYTES, parse
+from callgate.parsing import DEEPEST, MOST_BYTES, parse
 from callgate.program import Direct, check, direct, normalise
 from callgate.tools import Catalogue, Tool
 
@@ -438,6 +438,13 @@ def test_a_program_above_the_bound_is_refused() -> None:
 
 def test_a_long_sum_is_checked_to_its_end() -> None:
     assert "'y' is not defined" in str(_fault("x = 1\n" + "x + " * 400 + "y"))
+
+
+def test_a_program_too_deep_to_look_into_is_left_to_the_run() -> None:
+    program = "x = 1\n" + "x + " * (DEEPEST + 200) + "undefined"
+    assert parse(program).body == []
+    check(program, CATALOGUE)
+    assert direct(program, CATALOGUE) is None
 
 
 def test_programs_are_parsed_on_many_threads_at_once() -> None:

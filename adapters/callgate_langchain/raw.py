@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool
 
 from callgate.errors import ToolFailed
+from callgate_langchain.guards import is_dict, is_list
 
 __all__ = ["Capture", "capture", "capturing", "text_of"]
 
@@ -127,14 +128,14 @@ def _note(tool: BaseTool, returned: Any) -> Any:
 
 def _content(returned: Any) -> Any:
     """Return the content of a (content, artifact) pair."""
-    return _plain(cast("tuple[Any, ...]", returned)[0]) if isinstance(returned, tuple) and returned else returned
+    return _plain(returned[0]) if isinstance(returned, tuple) and returned else cast(Any, returned)
 
 
 @contextmanager
 def _noting(input: Any) -> Generator[Callable[[Any], Any]]:
     """Pair what `_run` returns with the message that `invoke` makes of it."""
     now = _capture.get()
-    if now is None or not isinstance(input, dict) or cast("dict[str, Any]", input).get("id") != now.call_id:
+    if now is None or not is_dict(input) or input.get("id") != now.call_id:
         yield lambda message: message
         return
     cell: list[Any] = []
@@ -159,23 +160,20 @@ def text_of(message: ToolMessage) -> str:
 
 def _plain(content: Any) -> Any:
     """Return content, or its text if it is one text block."""
-    blocks = cast("list[Any]", content) if isinstance(content, list) else []
-    only: dict[str, Any] = blocks[0] if len(blocks) == 1 and isinstance(blocks[0], dict) else {}
-    return only.get("text", "") if only.get("type") == "text" else cast(Any, content)
+    if is_list(content) and len(content) == 1 and is_dict(content[0]) and content[0].get("type") == "text":
+        return content[0].get("text", "")
+    return content
 
 
 def _structured(artifact: Any) -> Any:
     """Return an MCP tool's structured content; servers wrap what is no object as {"result": it}."""
-    if not isinstance(artifact, Mapping):
-        return None
-    structured: Any = cast("Mapping[str, Any]", artifact).get("structured_content")
-    lone = isinstance(structured, dict) and cast("dict[str, Any]", structured).keys() == {"result"}
-    return structured["result"] if lone else cast(Any, structured)
+    structured = artifact.get("structured_content") if is_dict(artifact) else None
+    return structured["result"] if is_dict(structured) and structured.keys() == {"result"} else structured
 
 
 def _is_output(raw: Any) -> bool:
     """Say whether a tool made its message, a Command or a list of them itself."""
-    several = cast("list[Any]", raw) if isinstance(raw, list) else [raw]
+    several = raw if is_list(raw) else [raw]
     return bool(several) and all(isinstance(one, ToolOutputMixin) for one in several)
 
 

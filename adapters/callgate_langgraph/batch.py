@@ -13,7 +13,7 @@ from langchain_core.runnables.config import get_executor_for_config
 from langgraph.prebuilt import ToolNode
 
 from callgate_langgraph.actions import CodeAction
-from callgate_langgraph.forms import Output, combine, flatten, is_list, with_calls
+from callgate_langgraph.forms import Output, combine, flatten, is_messages, with_calls
 from callgate_langgraph.lift import answer_in
 from callgate_langgraph.memory import Unreturned
 
@@ -113,7 +113,7 @@ class Batch:
             placed.append((at, one))
         placed.sort(key=lambda pair: pair[0])
         outputs = [one for _, one in placed]
-        return combine(outputs, as_list=is_list(self.input), messages_key=self.messages_key)
+        return combine(outputs, as_list=is_messages(self.input), messages_key=self.messages_key)
 
     def _open(self) -> list[int]:
         return [at for at in range(len(self.calls)) if at not in self.actions]

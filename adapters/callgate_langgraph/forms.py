@@ -10,23 +10,24 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langgraph.types import Command, Send
 from pydantic import BaseModel
 
-__all__ = ["Output", "calls_in", "combine", "flatten", "inlined_state", "is_list", "with_calls"]
+from callgate_langchain.guards import is_dict, is_list
+
+__all__ = ["Output", "calls_in", "combine", "flatten", "inlined_state", "is_messages", "with_calls"]
 
 Output: TypeAlias = "ToolMessage | Command[Any]"
 """What one tool call gives back; it may give several."""
 
 
 def calls_in(input: Any, messages_key: str) -> Sequence[ToolCall]:
-    """Return the tool calls of an input: those of its last AIMessage. None where there are none to be found."""
-    if isinstance(input, list):
-        messages = cast("list[Any]", input)
-        last = messages[-1] if messages else None
-        if isinstance(last, dict) and cast("dict[str, Any]", last).get("type") == "tool_call":
-            return cast("list[ToolCall]", messages)
-    elif isinstance(input, dict):
-        if cast("dict[str, Any]", input).get("__type") == "tool_call_with_context":
+    """Return the tool calls of an input: those of its last AIMessage; nothing where there is none."""
+    if is_list(input):
+        if _is_bare(input):
+            return input
+        messages = input
+    elif is_dict(input):
+        if input.get("__type") == "tool_call_with_context":
             return [input["tool_call"]]
-        messages = cast("dict[str, Any]", input).get(messages_key) or ()
+        messages = input.get(messages_key) or ()
     else:
         messages = getattr(input, messages_key, None) or ()
     for message in reversed(messages):
@@ -35,32 +36,31 @@ def calls_in(input: Any, messages_key: str) -> Sequence[ToolCall]:
     return ()
 
 
-def is_list(input: Any) -> bool:
+def _is_bare(input: list[Any]) -> bool:
+    """Say whether a list holds tool calls and not messages."""
+    return bool(input) and is_dict(input[-1]) and input[-1].get("type") == "tool_call"
+
+
+def is_messages(input: Any) -> bool:
     """Say whether the input is a list of messages, which is answered by a list."""
-    if not isinstance(input, list) or not input:
-        return False
-    last = cast("list[Any]", input)[-1]
-    return not (isinstance(last, dict) and cast("dict[str, Any]", last).get("type") == "tool_call")
+    return is_list(input) and bool(input) and not _is_bare(input)
 
 
 def inlined_state(input: Any) -> Any:
-    """Return the state an input brings with it, None for plain tool calls, which bring none."""
-    if isinstance(input, list):
-        return cast("list[Any]", input) if is_list(cast(Any, input)) else None
-    if isinstance(input, dict) and cast("dict[str, Any]", input).get("__type") == "tool_call_with_context":
-        return cast("dict[str, Any]", input)["state"]
-    return input
+    """Return the state an input brings with it, None for bare tool calls, which bring none."""
+    if is_list(input):
+        return None if _is_bare(input) else input
+    return input["state"] if is_dict(input) and input.get("__type") == "tool_call_with_context" else input
 
 
 def with_calls(input: Any, calls: list[ToolCall], messages_key: str) -> Any:
     """Return a copy of the input that asks for exactly these of its calls."""
-    if isinstance(input, list):
-        return _asking(cast("list[Any]", input), calls) if is_list(cast(Any, input)) else calls
-    if isinstance(input, dict):
-        fields = cast("dict[str, Any]", input)
-        if fields.get("__type") == "tool_call_with_context":
-            return {**fields, "tool_call": calls[0]}
-        return {**fields, messages_key: _asking(fields[messages_key], calls)}
+    if is_list(input):
+        return calls if _is_bare(input) else _asking(input, calls)
+    if is_dict(input):
+        if input.get("__type") == "tool_call_with_context":
+            return {**input, "tool_call": calls[0]}
+        return {**input, messages_key: _asking(input[messages_key], calls)}
     asking = _asking(getattr(input, messages_key), calls)
     if isinstance(input, BaseModel):
         return input.model_copy(update={messages_key: asking})
@@ -76,12 +76,10 @@ def _asking(messages: Sequence[AnyMessage], calls: list[ToolCall]) -> list[AnyMe
 
 def flatten(result: Any, messages_key: str) -> list[Output]:
     """Return what a ToolNode returned as a plain list."""
-    if isinstance(result, dict):
-        return list(cast("dict[str, Any]", result)[messages_key])
-    flat: list[Output] = []
-    for one in cast("list[Any]", result):
-        flat.extend([one] if isinstance(one, ToolMessage | Command) else flatten(one, messages_key))
-    return flat
+    if isinstance(result, ToolMessage | Command):
+        return [cast(Output, result)]
+    items: list[Any] = result[messages_key] if is_dict(result) else result
+    return [one for item in items for one in flatten(item, messages_key)]
 
 
 def combine(outputs: Iterable[Output], *, as_list: bool, messages_key: str) -> Any:
@@ -97,9 +95,7 @@ def combine(outputs: Iterable[Output], *, as_list: bool, messages_key: str) -> A
     for one in flat:
         if not isinstance(one, Command):
             combined.append([one] if as_list else {messages_key: [one]})
-        elif (
-            one.graph is Command.PARENT and isinstance(one.goto, list) and all(isinstance(to, Send) for to in one.goto)
-        ):
+        elif one.graph is Command.PARENT and is_list(one.goto) and all(isinstance(to, Send) for to in one.goto):
             sends.append(one)
         else:
             combined.append(one)

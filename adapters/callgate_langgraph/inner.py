@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from callgate import Call, Tool, ToolFailed, UsageError
 from callgate_langchain.raw import Capture, capture, text_of
-from callgate_langgraph.forms import flatten, is_list, with_calls
+from callgate_langgraph.forms import flatten, is_messages, with_calls
 from callgate_langgraph.lift import answer_in, without_answer
 from callgate_langgraph.state import SeenState
 
@@ -67,7 +67,7 @@ class InnerCalls:
     def _request(self, call: Call) -> Any:
         asked: ToolCall = {"name": call.tool, "args": call.arguments, "id": call.id, "type": "tool_call"}
         state = self._state.current
-        if is_list(state):  # ToolNode takes Commands with a list only of a list
+        if is_messages(state):  # ToolNode takes Commands with a list only of a list
             return with_calls(state, [asked], self._messages_key)
         return {"__type": "tool_call_with_context", "tool_call": asked, "state": state}
 

@@ -11,9 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from langchain_core.messages import BaseMessage, ToolMessage, convert_to_messages
-from langgraph.channels import EphemeralValue, LastValue, UntrackedValue
+from langgraph.channels import (  # pyright: ignore[reportMissingTypeStubs] - typed, without py.typed
+    EphemeralValue,
+    LastValue,
+    UntrackedValue,
+)
 from langgraph.types import Command, Send
 
+from callgate_langchain.guards import is_dict, is_list
 from callgate_langgraph.forms import Output
 from callgate_langgraph.state import Channels
 
@@ -38,13 +43,13 @@ def answer_in(outputs: Iterable[Output], call_id: str, messages_key: str) -> tup
 
 def without_answer(command: Command[Any], call_id: str, messages_key: str) -> Command[Any]:
     """Return an inner call's Command for this graph without the ToolMessage of that call."""
-    messages = _messages(command.update, messages_key)
+    update: Any = command.update
+    messages = _messages(update, messages_key)
     if messages is None or not any(_answers(one, call_id) for one in messages):
         return command
     kept = [one for one in messages if not _answers(one, call_id)]
-    if isinstance(command.update, list):
+    if is_list(update):
         return dataclasses.replace(command, update=kept or None)
-    update = cast("dict[str, Any]", command.update)
     others = {key: value for key, value in update.items() if key != messages_key}
     return dataclasses.replace(command, update={**others, messages_key: kept} if kept else others or None)
 
@@ -69,18 +74,16 @@ def lift(
     lifted: list[Output] = []
     taken: set[str] = set()
     for call_id, command in reversed(inner):
+        update: Any = command.update
         if command.graph is not None:
             lifted.append(_answered(command, call_id, answer, messages_key))
             continue
-        if isinstance(command.update, dict):
-            update = cast("dict[str, Any]", command.update)
+        if is_dict(update):
             single = {key for key in update if isinstance((channels or {}).get(key), _ONE_VALUE)}
-            if single & taken:
-                kept = {key: value for key, value in update.items() if key not in taken or key not in single}
-                command = dataclasses.replace(command, update=kept or None)  # noqa: PLW2901 - the same one, reduced
+            update = {key: value for key, value in update.items() if key not in single & taken} or None
             taken |= single
-        if command.update is not None or command.goto:
-            lifted.append(command)
+        if update is not None or command.goto:
+            lifted.append(dataclasses.replace(command, update=update))
     return [answer, *reversed(lifted)]
 
 
@@ -92,9 +95,9 @@ def _answered(command: Command[Any], call_id: str, answer: ToolMessage, messages
         if messages is None or not any(_answers(one, call_id) for one in messages):
             return update
         replaced = [answer if _answers(one, call_id) else one for one in messages]
-        return replaced if isinstance(update, list) else {**update, messages_key: replaced}
+        return replaced if is_list(update) else {**update, messages_key: replaced}
 
-    goto = command.goto
+    goto: Any = command.goto
     if isinstance(goto, Send):
         goto = Send(goto.node, put(goto.arg))
     elif not isinstance(goto, str):
@@ -104,12 +107,11 @@ def _answered(command: Command[Any], call_id: str, answer: ToolMessage, messages
 
 def _messages(update: Any, messages_key: str) -> list[BaseMessage] | None:
     """Return the messages of an update, None where there are none to be seen."""
-    if isinstance(update, dict):
-        update = cast("dict[str, Any]", update).get(messages_key)
-    if not isinstance(update, list) or not update:
+    messages = update.get(messages_key) if is_dict(update) else update
+    if not is_list(messages) or not messages:
         return None
     try:
-        return convert_to_messages(cast("list[Any]", update))
+        return convert_to_messages(messages)
     except (ValueError, TypeError, NotImplementedError):  # a list, but not of messages
         return None
 

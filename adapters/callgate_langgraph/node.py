@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, ToolCall
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.prebuilt import ToolNode
-from langgraph.prebuilt.tool_node import AsyncToolCallWrapper, ToolCallWrapper
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
 from callgate import CodeRunner, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
@@ -40,7 +41,12 @@ _RUNTIME = "__pregel_runtime"
 
 _NOT_GIVEN: Any = object()
 
-HandleToolErrors = bool | str | Callable[..., str] | type[Exception] | tuple[type[Exception], ...]
+ToolResult: TypeAlias = "ToolMessage | Command[Any]"
+ToolCallWrapper: TypeAlias = Callable[[ToolCallRequest, Callable[[ToolCallRequest], ToolResult]], ToolResult]
+AsyncToolCallWrapper: TypeAlias = Callable[
+    [ToolCallRequest, Callable[[ToolCallRequest], Awaitable[ToolResult]]], Awaitable[ToolResult]
+]
+HandleToolErrors: TypeAlias = bool | str | Callable[..., str] | type[Exception] | tuple[type[Exception], ...]
 
 
 class CodeActNode(Runnable[Any, Any]):

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels.base import BaseChannel
-from langgraph.graph.message import add_messages
+from langgraph.channels.base import BaseChannel  # pyright: ignore[reportMissingTypeStubs] - typed, without py.typed
+from langgraph.graph.message import add_messages  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import BaseModel
+
+from callgate_langchain.guards import is_dict, is_list
 
 __all__ = ["Channels", "SeenState", "channels_of", "read_state"]
 
@@ -55,15 +57,15 @@ class SeenState:
         """Take in the update of one Command for this graph."""
         with self._lock:
             state = self.current
-            if isinstance(state, list):
-                if isinstance(update, list):
-                    self.current = self._reduced("__root__", cast("list[Any]", state), cast("list[Any]", update))
+            if is_list(state):
+                if is_list(update):
+                    self.current = self._reduced("__root__", state, update)
                 return
-            if not isinstance(update, dict):
+            if not is_dict(update):
                 return
             changes = {
                 key: self._reduced(key, _field(state, key), value)
-                for key, value in cast("dict[str, Any]", update).items()
+                for key, value in update.items()
                 if self._channels is None or key in self._channels
             }
             self.current = _changed(state, changes)
@@ -82,13 +84,13 @@ class SeenState:
 
 
 def _field(state: Any, key: str) -> Any:
-    return cast("dict[str, Any]", state).get(key) if isinstance(state, dict) else getattr(state, key, None)
+    return state.get(key) if is_dict(state) else getattr(state, key, None)
 
 
 def _changed(state: Any, changes: dict[str, Any]) -> Any:
     """Return a copy of a state of any form with some fields changed."""
-    if isinstance(state, dict):
-        return {**cast("dict[str, Any]", state), **changes}
+    if is_dict(state):
+        return {**state, **changes}
     if isinstance(state, BaseModel):
         names = type(state).model_fields
         known = {key: value for key, value in changes.items() if key in names}

@@ -1,0 +1,3 @@
+"""The LlamaIndex adapter. Not part of this version: it has no public names yet."""
+
+__all__: list[str] = []

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -92,40 +92,39 @@ class _Clock:
     """Seconds since the pass began, and when to look at the guest's processor time again."""
 
     def __init__(self, run: Pass) -> None:
-        self._began, self._run, self._check_at = time.monotonic(), run, 0.0
-        self.look()
+        self._began, self._run = time.monotonic(), run
+        self._check_at = run.limits.cpu_seconds / 2
 
     def now(self) -> float:
         return time.monotonic() - self._began
 
-    def look(self) -> str | None:
-        """Return the name of the processor limit if it is used up."""
-        now = self.now()
-        if now < self._check_at:
-            return None
-        left = self._run.limits.cpu_seconds - self._run.guest.cpu_seconds()
-        self._check_at = now + max(left / 2, 0.05)  # two cores at most eat half of it until then
-        return "cpu_seconds" if left <= 0 else None
+    def look(self) -> list[Step]:
+        """Return what the gate says about the time and the guest's processor time, where it is time to look."""
+        run, now = self._run, self.now()
+        if now >= self._check_at:
+            left = run.limits.cpu_seconds - run.guest.cpu_seconds()
+            self._check_at = now + max(left / 2, 0.05)  # two cores at most eat half of it until then
+            if left <= 0:
+                return run.gate.stop("cpu_seconds")
+        return run.gate.tick(now) if now >= run.gate.wake_at else []
 
     def patience(self) -> float:
         """Return the seconds until something has to be done without any input."""
         return max(0.0, min(self._run.gate.wake_at, self._check_at) - self.now())
 
 
-def _fed(run: Pass, frames: Frames, data: bytes, clock: _Clock) -> Iterator[list[Step]]:
-    """Feed the gate what a guest sent, or its end, and yield what the gate says to each frame."""
-    if not data and run.guest.lost():
-        yield run.gate.fail("SandboxLost", "the sandbox went away while the program ran", lost=True)
-    elif not data:
-        text = "the program's process died: it crashed or used more memory than its limit"
-        yield run.gate.fail("ProcessDied", text)
+def _fed(run: Pass, frames: Frames, data: bytes, now: float) -> list[Step]:
+    """Feed the gate what a guest sent, or its end."""
+    gate = run.gate
+    if not data:
+        if run.guest.lost():
+            return gate.fail("SandboxLost", "the sandbox went away while the program ran", lost=True)
+        return gate.fail("ProcessDied", "the program's process died: it crashed or used more memory than its limit")
     try:
-        for one in frames.feed(data):
-            yield run.gate.frame(one, clock.now())
+        return gate.frames(frames.feed(data), now)
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
-        text = "the guest broke the protocol"
-        yield run.gate.stop(error.limit) if error.limit else run.gate.fail("ProtocolError", text)
+        return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")
 
 
 def _told(run: Pass, call: CallState) -> None:
@@ -164,11 +163,9 @@ class _ThreadDriver:
                 while self._returned and self._last is None:
                     self._take(*self._returned.popleft())
                 if data is not None and self._last is None:
-                    for steps in _fed(run, self._frames, data, self._clock):
-                        self._carry_out(steps)
-                elif self._last is None:
-                    limit = self._clock.look()
-                    self._carry_out(gate.stop(limit) if limit else gate.tick(self._clock.now()))
+                    self._carry_out(_fed(run, self._frames, data, self._clock.now()))
+                if self._last is None:
+                    self._carry_out(self._clock.look())
             return self._last
         except TimeoutError:
             self._carry_out(gate.fail("ProtocolError", "the guest does not read what it is sent"))
@@ -181,14 +178,12 @@ class _ThreadDriver:
 
     def _carry_out(self, steps: list[Step]) -> None:
         run = self._pass
-        waiting = deque(steps)
-        while waiting:
-            step = waiting.popleft()
+        for step in steps:  # grows while it is carried out
             if isinstance(step, Send):
                 run.guest.send(step.frame, SEND_SECONDS)
             elif isinstance(step, Record):
                 run.store.append(run.key, step.position, step.lines)
-                waiting.extend(run.gate.recorded(self._clock.now()))
+                steps.extend(run.gate.recorded(self._clock.now()))
             elif isinstance(step, Start):
                 run.workers.submit(partial(self._work, step, contextvars.copy_context()))
             elif isinstance(step, Notify):
@@ -263,11 +258,10 @@ class _LoopDriver:
             while self._last is None:
                 if not self._inbox:
                     await self._wait()
-                limit = self._clock.look()
-                if limit or not self._inbox:
-                    await self._carry_out(gate.stop(limit) if limit else gate.tick(self._clock.now()))
-                else:
+                while self._inbox and self._last is None:
                     await self._take(self._inbox.popleft())
+                if self._last is None:
+                    await self._carry_out(self._clock.look())
             return self._last
         except TimeoutError:
             await self._carry_out(gate.fail("ProtocolError", "the guest does not read what it is sent"))
@@ -299,8 +293,7 @@ class _LoopDriver:
     async def _take(self, arrived: bytes | tuple[int, Result | UsageError]) -> None:
         gate = self._pass.gate
         if isinstance(arrived, bytes):
-            for steps in _fed(self._pass, self._frames, arrived, self._clock):
-                await self._carry_out(steps)
+            await self._carry_out(_fed(self._pass, self._frames, arrived, self._clock.now()))
         elif isinstance(arrived[1], UsageError):
             await self._carry_out(gate.fail("UsageError", str(arrived[1])))
         else:
@@ -308,14 +301,12 @@ class _LoopDriver:
 
     async def _carry_out(self, steps: list[Step]) -> None:
         run = self._pass
-        waiting = deque(steps)
-        while waiting:
-            step = waiting.popleft()
+        for step in steps:  # grows while it is carried out
             if isinstance(step, Send):
                 await run.guest.asend(step.frame, SEND_SECONDS)
             elif isinstance(step, Record):
                 await run.store.aappend(run.key, step.position, step.lines)
-                waiting.extend(run.gate.recorded(self._clock.now()))
+                steps.extend(run.gate.recorded(self._clock.now()))
             elif isinstance(step, Start):
                 task = asyncio.create_task(self._work(step))
                 for tasks in (self._own, self._unfinished):

@@ -12,6 +12,7 @@ stands still from the first question to a human.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 
 from callgate.calls import CallState, Key, Result, asked_for, refusal
 from callgate.clock import ProgramClock
@@ -78,25 +79,26 @@ class Gate:
 
     # ---- what the driver reports
 
-    def frame(self, frame: Frame, now: float) -> list[Step]:
-        """Take a frame of the guest.
+    def frames(self, frames: Iterable[Frame], now: float) -> list[Step]:
+        """Take frames of the guest.
 
         Raises:
             ReplayDivergence: if a recorded write was not asked for again.
         """
         self._clock.hear(now)
-        if self._over:
-            return []
-        if isinstance(frame, CallFrame):
-            self._on_call(frame)
-        elif isinstance(frame, RestFrame):
-            self._resting, self._until = True, frame.until
-        elif isinstance(frame, OutFrame):
-            self._on_output(frame.text)
-        elif isinstance(frame, DropFrame):
-            self._on_drop(frame.n)
-        else:
-            self._on_end(frame)
+        for one in frames:
+            if self._over:
+                break
+            if isinstance(one, CallFrame):
+                self._on_call(one)
+            elif isinstance(one, RestFrame):
+                self._resting, self._until = True, one.until
+            elif isinstance(one, OutFrame):
+                self._on_output(one.text)
+            elif isinstance(one, DropFrame):
+                self._on_drop(one.n)
+            else:
+                self._on_end(one)
         return self._settle()
 
     def returned(self, n: int, result: Result, now: float) -> list[Step]:

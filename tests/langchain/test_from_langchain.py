@@ -61,7 +61,7 @@ def test_functions_become_tools() -> None:
 
 @pytest.mark.parametrize("annotation", ["Any", "Unseen", "None"])
 def test_no_output_schema_is_guessed(annotation: str) -> None:
-    def function(x: int):  # noqa: ANN202
+    def function(x: int):
         """Return x."""
         return x
 

@@ -52,7 +52,8 @@ def test_programs_of_one_message_run_beside_one_another(use_async: bool) -> None
 
 @both_ways
 @pytest.mark.parametrize(
-    "form", [lambda messages: {"messages": messages}, lambda messages: messages, lambda messages: Model(messages=messages)]
+    "form",
+    [lambda messages: {"messages": messages}, lambda messages: messages, lambda messages: Model(messages=messages)],
 )
 def test_plain_calls_and_programs_answer_in_the_order_of_the_calls(form: Any, use_async: bool) -> None:
     message = asks(
@@ -72,9 +73,7 @@ def test_plain_calls_and_programs_answer_in_the_order_of_the_calls(form: Any, us
 
 @both_ways
 def test_commands_keep_the_place_of_their_call(use_async: bool) -> None:
-    message = asks(
-        ("remember", {"value": 1}, "1"), code("remember(value=2)", "2"), ("add", {"a": 1, "b": 1}, "3")
-    )
+    message = asks(("remember", {"value": 1}, "1"), code("remember(value=2)", "2"), ("add", {"a": 1, "b": 1}, "3"))
     result = call(codeact(TOOLS), {"messages": [message]}, outside(), use_async=use_async)
     kinds = ["Command" if isinstance(one, Command) else one["messages"][0].tool_call_id for one in result]
     assert kinds == ["Command", "2", "Command", "3"]
@@ -106,7 +105,9 @@ def test_a_plain_call_beside_a_program_may_interrupt_and_the_program_runs_once(u
     done: list[str] = []
     graph = graph_of(codeact(interrupting(done)), checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "t"}}
-    message = asks(code("book(what='hotel')", "1"), ("ask", {"question": "sure?"}, "2"), ("ask", {"question": "no?"}, "3"))
+    message = asks(
+        code("book(what='hotel')", "1"), ("ask", {"question": "sure?"}, "2"), ("ask", {"question": "no?"}, "3")
+    )
     paused = call(graph, {"messages": [message]}, config, use_async=use_async)
     assert "__interrupt__" in paused
     while "__interrupt__" in paused:
@@ -126,7 +127,9 @@ def test_an_answer_for_a_plain_call_never_reaches_an_inner_call(use_async: bool)
     saver = InMemorySaver()
     config = {"configurable": {"thread_id": "t"}}
     message = asks(code("ask(question='inner?')", "1"), ("ask", {"question": "outer?"}, "2"))
-    call(graph_of(codeact(interrupting(done)), checkpointer=saver), {"messages": [message]}, config, use_async=use_async)
+    call(
+        graph_of(codeact(interrupting(done)), checkpointer=saver), {"messages": [message]}, config, use_async=use_async
+    )
     other_process = graph_of(codeact(interrupting(done)), checkpointer=saver)  # without what the first node remembers
     end = call(other_process, Command(resume="yes"), config, use_async=use_async)
     first, second = answers(end)

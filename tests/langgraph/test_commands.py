@@ -78,7 +78,12 @@ def test_the_answer_comes_before_further_messages_of_a_tool(use_async: bool) -> 
 
     message = asks(code("say(text='one')\nsay(text='two')"))
     end = call(graph_of(codeact([say])), {"messages": [message]}, None, use_async=use_async)
-    assert [type(one).__name__ for one in end["messages"]] == ["AIMessage", "ToolMessage", "HumanMessage", "HumanMessage"]
+    assert [type(one).__name__ for one in end["messages"]] == [
+        "AIMessage",
+        "ToolMessage",
+        "HumanMessage",
+        "HumanMessage",
+    ]
     assert [one.content for one in end["messages"][2:]] == ["one", "two"]
 
 

@@ -110,7 +110,7 @@ def on_either(error: ValueError | KeyError) -> str:
     return "either"
 
 
-def on_anything(error) -> str:  # noqa: ANN001 - the point is that it has no annotation
+def on_anything(error) -> str:
     return f"any: {error}"
 
 
@@ -233,7 +233,10 @@ def test_sends_of_bare_tool_calls_read_the_state_of_the_graph(use_async: bool) -
         return builder.compile()
 
     message = asks(("field_of_state", {}, "1"), ("whole_state", {}, "2"))
-    results = [call(graph(node), {"messages": [message]}, None, use_async=use_async) for node in (ToolNode(TOOLS), codeact(TOOLS))]
+    results = [
+        call(graph(node), {"messages": [message]}, None, use_async=use_async)
+        for node in (ToolNode(TOOLS), codeact(TOOLS))
+    ]
     told = [sorted((one.tool_call_id, one.content) for one in result["messages"][1:]) for result in results]
     assert told[0] == told[1] == [("1", "seen"), ("2", "1")]
 
@@ -245,7 +248,11 @@ def test_tools_condition_finds_the_node() -> None:
 def test_name_tags_and_tools_are_those_of_toolnode() -> None:
     ours = CodeActNode([add, len_of], sandbox=SANDBOX, name="mine", tags=["a"])
     upstream = ToolNode([add, len_of], name="mine", tags=["a"])
-    assert (ours.name, ours.tags, list(ours.tools_by_name)) == (upstream.name, upstream.tags, list(upstream.tools_by_name))
+    assert (ours.name, ours.tags, list(ours.tools_by_name)) == (
+        upstream.name,
+        upstream.tags,
+        list(upstream.tools_by_name),
+    )
 
 
 def len_of(text: str) -> int:

@@ -36,7 +36,9 @@ from callgate import Limits
 both_ways = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
 
 
-def run(program: str, tools: Any = TOOLS, *, use_async: bool = False, config: Any = None, **arguments: Any) -> ToolMessage:
+def run(
+    program: str, tools: Any = TOOLS, *, use_async: bool = False, config: Any = None, **arguments: Any
+) -> ToolMessage:
     """Run a program in a node outside a graph and return its answer."""
     node = codeact(tools, **arguments)
     return answers(call(node, {"messages": [asks(code(program))]}, config or outside(), use_async=use_async))[0]
@@ -313,7 +315,9 @@ def test_calls_of_a_program_run_in_parallel(use_async: bool) -> None:
         together.wait()
         return x
 
-    answer = run("call_tools([('meet', {'x': 1}), ('meet', {'x': 2}), ('meet', {'x': 3})])", [meet], use_async=use_async)
+    answer = run(
+        "call_tools([('meet', {'x': 1}), ('meet', {'x': 2}), ('meet', {'x': 3})])", [meet], use_async=use_async
+    )
     assert answer.content == "[1,2,3]"
 
 

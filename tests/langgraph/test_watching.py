@@ -29,7 +29,10 @@ def test_custom_streams_tell_of_inner_calls(use_async: bool) -> None:
     message = asks(code("add(a=1, b=2)\nadd(a=3, b=4)"))
     told = chunks_of(graph_of(codeact([add])), message, use_async=use_async, stream_mode="custom")
     assert {one["type"] for one in told} == {"callgate.call"}
-    assert [(one["id"], one["status"]) for one in told if one["status"] == "done"] == [("c1/1", "done"), ("c1/2", "done")]
+    assert [(one["id"], one["status"]) for one in told if one["status"] == "done"] == [
+        ("c1/1", "done"),
+        ("c1/2", "done"),
+    ]
     assert told[0]["tool"] == "add"
     assert told[0]["arguments"] == {"a": 1, "b": 2}
 
@@ -102,7 +105,9 @@ class Spans(BaseCallbackHandler):
         self.inputs: list[Any] = []
         self.ended: list[Any] = []
 
-    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: Any, parent_run_id: Any = None, **rest: Any) -> None:
+    def on_tool_start(
+        self, serialized: Any, input_str: str, *, run_id: Any, parent_run_id: Any = None, **rest: Any
+    ) -> None:
         self.names[run_id], self.parents[run_id] = serialized["name"], parent_run_id
         self.inputs.append(rest.get("inputs"))
 
