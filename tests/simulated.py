@@ -18,7 +18,7 @@ from callgate.gate import Gate
 from callgate.journal import Journal
 from callgate.limits import Limits
 from callgate.policy import InterruptOn, Policy, approvals
-from callgate.replay import read_recording
+from callgate.recording import read_recording
 from callgate.sandboxes.base import HEADER, CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 from callgate.tools import Call, Catalogue, Tool

@@ -2,7 +2,7 @@
 
 A state machine without I/O. A driver feeds it what the guest sends, what tools return, what became durable and what
 time it is, and carries out the steps it answers with. Rules about one call stand in `policy`, what a journal says in
-`replay`; the rules about order, time and durability stand here. A test can exercise all of them without a sandbox, a
+`recording`; the rules about order, time and durability stand here. A test can exercise all of them without a sandbox, a
 framework or a clock.
 
 Times given to the gate are seconds since the pass began. The program's clock is that time without the pauses: it
@@ -20,8 +20,8 @@ from callgate.codec import JSON
 from callgate.journal import Journal
 from callgate.outbox import Outbox
 from callgate.policy import Policy
-from callgate.replay import Record as Recorded
-from callgate.replay import Recording, Resumed, divergence
+from callgate.recording import Record as Recorded
+from callgate.recording import Recording, Resumed, divergence
 from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
 from callgate.steps import End, Pause, Send, Start, Step, end_of
 

@@ -25,7 +25,7 @@ from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
 from callgate.program import Direct, check, direct, normalise
-from callgate.replay import Recording, kept_handles, read_recording
+from callgate.recording import Recording, kept_handles, read_recording
 from callgate.report import report, report_rejected
 from callgate.sandboxes.base import Guest, Sandbox, frame
 from callgate.sandboxes.direct import DirectGuest
