@@ -248,6 +248,7 @@ class _LoopDriver:
         self._last: End | Pause | None = None
         self._over = False
         self._own: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> End | Pause:
@@ -262,6 +263,10 @@ class _LoopDriver:
                     await self._take(self._inbox.popleft())
                 if self._last is None:
                     await self._carry_out(self._clock.look())
+            self._over = True
+            for arrived in self._inbox:
+                if isinstance(arrived, tuple):
+                    await self._late(*arrived)
             return self._last
         except TimeoutError:
             await self._carry_out(gate.fail("ProtocolError", "the guest does not read what it is sent"))
@@ -273,9 +278,14 @@ class _LoopDriver:
             raise
         finally:
             self._over = True
+            self._stop_timer()
             reader.cancel()
             guest.kill()
             gate.close()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._own.discard(task)
+        self._unfinished.discard(task)
 
     async def _read(self) -> None:
         data = b"-"
@@ -285,10 +295,18 @@ class _LoopDriver:
             self._arrived.set()
 
     async def _wait(self) -> None:
-        timer = asyncio.get_running_loop().call_later(self._clock.patience(), self._arrived.set)
+        loop = asyncio.get_running_loop()
+        moment = loop.time() + self._clock.patience()
+        if self._timer is None or self._timer.cancelled() or not loop.time() < self._timer.when() <= moment:
+            self._stop_timer()
+            self._timer = loop.call_at(moment, self._arrived.set)
         await self._arrived.wait()
         self._arrived.clear()
-        timer.cancel()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _take(self, arrived: bytes | tuple[int, Result | UsageError]) -> None:
         gate = self._pass.gate
@@ -309,9 +327,9 @@ class _LoopDriver:
                 steps.extend(run.gate.recorded(self._clock.now()))
             elif isinstance(step, Start):
                 task = asyncio.create_task(self._work(step))
-                for tasks in (self._own, self._unfinished):
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                self._own.add(task)
+                self._unfinished.add(task)
+                task.add_done_callback(self._forget)
             elif isinstance(step, Notify):
                 _told(run, step.call)
             elif isinstance(step, Keep):
@@ -326,9 +344,14 @@ class _LoopDriver:
         if not self._over:
             self._inbox.append((start.n, result))
             self._arrived.set()
-        elif isinstance(result, Result):
+        else:
+            await self._late(start.n, result)
+
+    async def _late(self, n: int, result: Result | UsageError) -> None:
+        """Journal a tool that returned after the pass was over."""
+        if isinstance(result, Result):
             async with self._one_at_a_time:
                 try:
-                    await self._carry_out(self._pass.gate.returned(start.n, result, self._clock.now()))
+                    await self._carry_out(self._pass.gate.returned(n, result, self._clock.now()))
                 except JournalError:
                     logger.exception("a tool returned after its action was over, and its journal had gone on")

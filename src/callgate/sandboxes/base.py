@@ -8,7 +8,7 @@ A frame is four bytes of big-endian length and that many bytes of ASCII JSON, on
                     {"rest": t}                                     no strand can run; t is the earliest timer or null
                     {"end": {"value", "error", "printed"}}          the program is over
     host -> guest   {"run": {...}}                                  first and once: program, tools, seed, wall, limits
-                    {"answer": n, "at": t, "value": JSON}           or "error": {"type", "text", ...} in place of "value"
+                    {"answer": n, "at": t, "value": JSON}           or "error": {"type", "text", ...} for "value"
                     {"clock": t, "wall": w}                         the program's clock is now t; w = wall time minus t
 
 Times are seconds of the program's own clock, which starts at 0. A guest is at rest between its `rest` and the one
