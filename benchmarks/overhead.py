@@ -34,7 +34,7 @@ from langgraph.prebuilt import ToolNode
 
 from callgate import CodeRunner, Limits, SandboxUnavailable, Tool, tool
 from callgate.sandboxes import LocalSandbox, Sandbox
-from callgate.testing.fake import FakeSandbox
+from callgate.testing import FakeSandbox
 from callgate_langgraph import CodeActNode
 
 Samples = defaultdict[str, list[float]]

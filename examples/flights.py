@@ -37,7 +37,7 @@ from langgraph.prebuilt import tools_condition
 
 from callgate import SandboxUnavailable
 from callgate.sandboxes import LocalSandbox
-from callgate.testing.models import ScriptedChatModel
+from callgate.testing import ScriptedChatModel
 from callgate_langgraph import CodeActNode
 
 MODES = ("json", "code", "auto")

@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import tools_condition
 
-from callgate.testing.models import ScriptedChatModel
+from callgate.testing import ScriptedChatModel
 from callgate_langgraph import CodeActNode
 
 # ---- your tools: nothing changes

@@ -6,17 +6,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from callgate.codec import JSON
-from callgate.errors import ProgramError, SandboxUnavailable
+from callgate.errors import ProgramError
 from callgate.limits import Limits
 from callgate.parsing import parse
 from callgate.program import check, normalise
-from callgate.sandboxes import LocalSandbox, Sandbox
+from callgate.sandboxes import Sandbox
 from callgate.sandboxes.base import CallFrame, EndFrame, Frames, RestFrame, frame
 from callgate.tools import Catalogue, Tool
 
@@ -81,17 +80,6 @@ def refused(corpus: list[str]) -> dict[str, ProgramError]:
     return refused
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[LocalSandbox]:
-    sandbox = LocalSandbox()
-    try:
-        sandbox.start(Limits()).kill()
-    except SandboxUnavailable as error:
-        pytest.skip(f"no local sandbox: {error}")
-    yield sandbox
-    sandbox.close()
-
-
 def runs_clean(program: str, tools: list[Tool], sandbox: Sandbox) -> bool:
     """Run a program unchecked, every tool answering at once, and say whether it ended without an error."""
     limits = Limits()
@@ -150,15 +138,15 @@ def test_names_called_undefined_are_bound_nowhere_in_the_program(refused: dict[s
 
 
 @pytest.mark.timeout(900)
-def test_no_refused_program_of_the_corpus_runs_clean(refused: dict[str, ProgramError], sandbox: LocalSandbox) -> None:
+def test_no_refused_program_of_the_corpus_runs_clean(refused: dict[str, ProgramError], jail: Sandbox) -> None:
     tools = _tools()
     for program in refused:
         try:
             parse(program)
         except ProgramError:
             continue  # what does not compile does not run
-        assert not runs_clean(program, tools, sandbox), program
+        assert not runs_clean(program, tools, jail), program
 
 
-def test_a_program_that_is_not_refused_can_run_clean(sandbox: LocalSandbox) -> None:
-    assert runs_clean("print(goto('desk 1'))\nlook()", _tools(), sandbox)
+def test_a_program_that_is_not_refused_can_run_clean(jail: Sandbox) -> None:
+    assert runs_clean("print(goto('desk 1'))\nlook()", _tools(), jail)

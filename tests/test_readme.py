@@ -34,7 +34,7 @@ def answers(messages: list[Any], tools: list[dict[str, Any]]) -> Any:
 
 
 def scripted_model() -> Any:
-    from callgate.testing.models import ScriptedChatModel
+    from callgate.testing import ScriptedChatModel
 
     return ScriptedChatModel(turns=[answers, answers])
 

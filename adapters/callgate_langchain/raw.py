@@ -7,6 +7,7 @@ state, and injection, validation, error handling and callbacks stay LangChain's.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Generator
@@ -29,10 +30,10 @@ _STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """One run of a tool: the message LangChain made, its content then, and what the tool returned."""
+    """One run of a tool: the message LangChain made of it, and what the tool returned."""
 
-    message: object
     content: object
+    artifact: object
     raw: Any
 
 
@@ -55,12 +56,10 @@ class Capture:
         """
         if answer.status == "error":
             raise ToolFailed(text_of(answer))
-        made = next((one for one in reversed(self.made) if one.message is answer), None) or next(
-            (one for one in reversed(self.made) if one.content == answer.content), None
-        )
+        made = next((one for one in reversed(self.made) if one.content == answer.content), None)
         if made is None and self.made:
             last = self.made[-1]
-            structured = _structured(getattr(last.message, "artifact", None))
+            structured = _structured(last.artifact)
             return _reread(_plain(answer.content), last.raw if structured is None else structured)
         structured = _structured(answer.artifact)
         if structured is not None:
@@ -142,7 +141,8 @@ def _noting(input: Any) -> Generator[Callable[[Any], Any]]:
 
     def keep(message: Any) -> Any:
         if cell:  # the last one is the tool's own: tools that it calls itself return before it does
-            now.made.append(_Made(message=message, content=getattr(message, "content", None), raw=cell[-1]))
+            content = copy.deepcopy(getattr(message, "content", None))  # a wrapper may change it in place
+            now.made.append(_Made(content=content, artifact=getattr(message, "artifact", None), raw=cell[-1]))
         return message
 
     token = _cell.set(cell)

@@ -19,6 +19,7 @@ from callgate.codec import JSON, encode
 from callgate.outcome import CallRecord
 from callgate.runner import Event
 from callgate.surface import EXECUTE_CODE
+from callgate_langchain.guards import is_dict, is_list
 from callgate_langgraph.forms import Output
 from callgate_langgraph.inner import InnerCalls
 from callgate_langgraph.lift import lift
@@ -89,7 +90,7 @@ class CodeAction:
         state = SeenState(self.state, self.channels, self.messages_key)
         self.inner = InnerCalls(self.node, state, config, self.messages_key)
         self.key = f"{ACTION}{self.call['id']}:{uuid.uuid4().hex}"
-        thread = config.get("configurable", {}).get("thread_id", "")
+        thread = config.get("configurable", {}).get("thread_id") or ""
         return self.inner, {"id": self.call["id"], "key": self.key, "thread": str(thread)}
 
     def message(self, outcome: Outcome) -> ToolMessage:
@@ -165,4 +166,13 @@ def _plain(call: CallRecord) -> dict[str, JSON]:
     fields = asdict(call)
     if len(encode(fields["value"])) > _SHOWN_VALUE:
         del fields["value"]
-    return fields
+    return _storable(fields)
+
+
+def _storable(value: JSON) -> JSON:
+    """Return a value whose integers a checkpoint can hold; larger ones become text."""
+    if is_dict(value):
+        return {key: _storable(item) for key, item in value.items()}
+    if is_list(value):
+        return [_storable(item) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value

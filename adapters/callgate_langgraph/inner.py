@@ -39,7 +39,7 @@ class InnerCalls:
         self._node, self._state, self._messages_key = node, state, messages_key
         self._config = _without_answers(config)
         self.commands: list[tuple[str, Command[Any]]] = []
-        """Id of a call and a Command it gave, in the order of the calls' ends."""
+        """Id of a call and a Command it gave."""
         self.left: GraphBubbleUp | None = None
         """Control flow that has to leave the node: a Command of a subgraph for its parent, say."""
 
@@ -109,4 +109,5 @@ def _without_answers(config: RunnableConfig) -> RunnableConfig:
         "get_null_resume": lambda consume=False: None,  # pyright: ignore[reportUnknownLambdaType]
         "interrupt_counter": itertools.count().__next__,
     }
-    return {**config, "configurable": {**configurable, _SCRATCHPAD: dataclasses.replace(scratchpad, **own)}}
+    known = {field.name: own[field.name] for field in dataclasses.fields(scratchpad) if field.name in own}
+    return {**config, "configurable": {**configurable, _SCRATCHPAD: dataclasses.replace(scratchpad, **known)}}

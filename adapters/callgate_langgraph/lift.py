@@ -60,11 +60,10 @@ def lift(
     channels: Channels | None,
     messages_key: str,
 ) -> list[Output]:
-    """Return what a node gives back for one action: its answer, then the Commands of its inner calls.
+    """Return what a node gives back for one action: its answer, then the Commands of its inner calls, in their order.
 
     Args:
-        inner: id of an inner call and a Command of it, in the order of the calls' ends; those for this graph without
-            the inner answer.
+        inner: id of an inner call and a Command of it; those for this graph without the inner answer.
         answer: the action's own ToolMessage. The parent graph does not get to see what this graph is given, so in
             Commands for it the answer takes the place of the inner one.
         channels: of the graph, where they are known. Of a key that takes one update a step, the last one counts, as it
@@ -73,7 +72,8 @@ def lift(
     """
     lifted: list[Output] = []
     taken: set[str] = set()
-    for call_id, command in reversed(inner):
+    ordered = sorted(inner, key=_number)
+    for call_id, command in reversed(ordered):
         update: Any = command.update
         if command.graph is not None:
             lifted.append(_answered(command, call_id, answer, messages_key))
@@ -85,6 +85,10 @@ def lift(
         if update is not None or command.goto:
             lifted.append(dataclasses.replace(command, update=update))
     return [answer, *reversed(lifted)]
+
+
+def _number(given: tuple[str, Command[Any]]) -> int:
+    return int(given[0].rpartition("/")[2])
 
 
 def _answered(command: Command[Any], call_id: str, answer: ToolMessage, messages_key: str) -> Command[Any]:

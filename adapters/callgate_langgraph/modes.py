@@ -94,10 +94,6 @@ class Modes:
         route = self._route(state(), config) if self._route is not None else configurable.get("route")
         return self._routes.get(route, self._mode) if route is not None else self._mode
 
-    def may_be_code(self) -> bool:
-        """Say whether a surface can be code, without finding out for a node that has no use for it."""
-        return not self._looked or self._missing is None
-
     def _look(self) -> SandboxError | None:
         with self._lock:
             if not self._looked:

@@ -150,6 +150,11 @@ class Gate:
             return min(clock.deadline, self._until + clock.skew)
         return clock.deadline
 
+    @property
+    def waits_for_one_call(self) -> bool:
+        """Whether nothing can happen before the one running call returns or time is up."""
+        return self._resting and self._until is None and len(self._running) == 1
+
     # ---- frames
 
     def _on_call(self, frame: CallFrame) -> None:

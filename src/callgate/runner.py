@@ -17,7 +17,9 @@ from callgate.calls import CallState
 from callgate.codec import JSON
 from callgate.decisions import OUTCOMES, decision_line
 from callgate.discovery import reserved_tools
-from callgate.driver import Invoke, Pass, drive, drive_async
+from callgate.driver import Invoke, Pass
+from callgate.driver_asyncio import drive_async
+from callgate.driver_threads import drive
 from callgate.errors import JournalError, ProgramError, UsageError
 from callgate.gate import Gate
 from callgate.journal import FORMAT, Journal, JournalStore, MemoryJournal

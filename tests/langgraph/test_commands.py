@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import threading
 from typing import Annotated, Any
 
 import pytest
@@ -155,6 +156,24 @@ def test_several_outputs_of_one_tool_are_lifted(use_async: bool) -> None:
     end = call(graph_of(codeact(TOOLS)), {"messages": [asks(code("several()"))]}, None, use_async=use_async)
     assert end["log"] == ["several"]
     assert [one.tool_call_id for one in answers(end)] == ["c1"]
+
+
+def test_updates_of_parallel_calls_come_in_the_order_of_the_calls() -> None:
+    second_is_done = threading.Event()
+
+    @tool
+    def log(text: str, runtime: ToolRuntime[Any, Any]) -> list[Command[Any] | ToolMessage]:
+        """Write two updates; the first call ends last."""
+        if text == "first":
+            second_is_done.wait(20)
+        else:
+            second_is_done.set()
+        answer = ToolMessage(text, tool_call_id=str(runtime.tool_call_id))
+        return [Command(update={"log": [text], "last": text}), Command(update={"log": [f"{text} too"]}), answer]
+
+    program = "call_tools([('log', {'text': 'first'}), ('log', {'text': 'second'})])"
+    end = graph_of(codeact([log])).invoke({"messages": [asks(code(program))]})
+    assert (end["log"], end["last"]) == (["first", "first too", "second", "second too"], "second")
 
 
 def test_a_command_with_nothing_else_leaves_only_the_answer() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import ToolRuntime
 from langgraph.store.memory import InMemoryStore
 from langgraph_cases import (
@@ -18,7 +19,6 @@ from langgraph_cases import (
     add_async,
     answers,
     asks,
-    broken,
     call,
     code,
     codeact,
@@ -26,7 +26,6 @@ from langgraph_cases import (
     from_store,
     graph_of,
     outside,
-    refusing,
     rows,
 )
 from pydantic import BaseModel
@@ -264,6 +263,15 @@ def test_what_a_wrapper_hides_stays_hidden(tool_name: str) -> None:
     assert value(run(program, wrap_tool_call=redact)) == [{"id": "hidden"}]
 
 
+def test_what_a_wrapper_takes_out_of_the_message_itself_stays_hidden() -> None:
+    def redact(request: Any, execute: Callable[[Any], Any]) -> Any:
+        answer = execute(request)
+        answer.content = "hidden"
+        return answer
+
+    assert value(run("rows(count=1)", wrap_tool_call=redact)) == "hidden"
+
+
 def test_a_wrapper_that_answers_itself_gives_its_text() -> None:
     def short(request: Any, execute: Callable[[Any], Any]) -> Any:
         return ToolMessage("short", tool_call_id=request.tool_call["id"])
@@ -358,6 +366,25 @@ def test_large_results_stand_once_in_the_artifact() -> None:
     assert any('"row 499"' in line for line in answer.artifact["journal"])
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "add(a=2**70, b=1)",
+        "print(chr(0xd800))",
+        "raise ValueError(chr(0xd800))",
+        "echo(text='\\x00')",
+        "raise ValueError(2**70)",
+    ],
+)
+def test_whatever_a_program_does_can_be_stored(program: str) -> None:
+    graph = graph_of(codeact([add, echo]), checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "t"}}
+    graph.invoke({"messages": [asks(code(program))]}, config)
+    stored = answers(graph.get_state(config).values)[0]
+    assert stored.content.encode()
+    assert stored.artifact["journal"]
+
+
 @both_ways
 def test_an_id_may_come_again(use_async: bool) -> None:
     node = codeact([add])
@@ -426,6 +453,3 @@ def test_messages_of_other_kinds_do_not_matter() -> None:
     node = codeact([add])
     message = AIMessage("", tool_calls=[], id="later")
     assert node.invoke([asks(code("add(a=1, b=2)")), message], outside()) == []
-
-
-_ = (broken, echo, refusing)

@@ -1,0 +1,157 @@
+"""Drives one pass of an action on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import ClassVar
+
+from callgate.calls import Result
+from callgate.codec import encode_any
+from callgate.driver import SEND_SECONDS, Clock, Invoke, Pass, failed, fed, logger, told
+from callgate.errors import JournalError, UsageError
+from callgate.sandboxes.base import Frames
+from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
+
+__all__ = ["drive_async"]
+
+
+async def drive_async(run: Pass) -> End | Pause:
+    """Run one pass on the running event loop; `run.invoke` returns awaitables. Cancelling it kills the guest.
+
+    Raises:
+        ReplayDivergence: if the program does not repeat what its journal records.
+        JournalError: if another run appended to the journal.
+    """
+    return await _LoopDriver(run).run()
+
+
+class _LoopDriver:
+    _unfinished: ClassVar[set[asyncio.Task[None]]] = set()
+    """Tools still running; asyncio itself keeps tasks by weak reference only."""
+
+    def __init__(self, run: Pass) -> None:
+        self._pass, self._clock = run, Clock(run)
+        self._frames = Frames(run.limits.frame_mb)
+        self._inbox: deque[bytes | tuple[int, Result | UsageError]] = deque()
+        self._arrived = asyncio.Event()
+        self._last: End | Pause | None = None
+        self._over = False
+        self._own: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def run(self) -> End | Pause:
+        run, gate, guest = self._pass, self._pass.gate, self._pass.guest
+        reader = asyncio.create_task(self._read())
+        try:
+            await guest.asend(run.opening, SEND_SECONDS)
+            while self._last is None:
+                if not self._inbox:
+                    await self._wait()
+                while self._inbox and self._last is None:
+                    await self._take(self._inbox.popleft())
+                if self._last is None:
+                    await self._carry_out(self._clock.look())
+            self._over = True
+            for arrived in self._inbox:
+                if isinstance(arrived, tuple):
+                    await self._late(*arrived)
+            return self._last
+        except TimeoutError:
+            await self._carry_out(gate.fail("ProtocolError", "the guest does not read what it is sent"))
+            assert self._last is not None  # noqa: S101 - fail() always ends the pass
+            return self._last
+        except asyncio.CancelledError:
+            for task in self._own:
+                task.cancel()
+            raise
+        finally:
+            self._over = True
+            self._stop_timer()
+            reader.cancel()
+            guest.kill()
+            gate.close()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._own.discard(task)
+        self._unfinished.discard(task)
+
+    async def _read(self) -> None:
+        data = b"-"
+        while data:
+            data = await self._pass.guest.areceive()
+            self._inbox.append(data)
+            self._arrived.set()
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        moment = loop.time() + self._clock.patience()
+        if self._timer is None or self._timer.cancelled() or not loop.time() < self._timer.when() <= moment:
+            self._stop_timer()
+            self._timer = loop.call_at(moment, self._arrived.set)
+        await self._arrived.wait()
+        self._arrived.clear()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _take(self, arrived: bytes | tuple[int, Result | UsageError]) -> None:
+        gate = self._pass.gate
+        if isinstance(arrived, bytes):
+            await self._carry_out(fed(self._pass, self._frames, arrived, self._clock.now()))
+        elif isinstance(arrived[1], UsageError):
+            await self._carry_out(gate.fail("UsageError", str(arrived[1])))
+        else:
+            await self._carry_out(gate.returned(arrived[0], arrived[1], self._clock.now()))
+
+    async def _carry_out(self, steps: list[Step]) -> None:
+        run = self._pass
+        for step in steps:  # grows while it is carried out
+            if isinstance(step, Send):
+                await run.guest.asend(step.frame, SEND_SECONDS)
+            elif isinstance(step, Record):
+                await run.store.aappend(run.key, step.position, step.lines)
+                steps.extend(run.gate.recorded(self._clock.now()))
+            elif isinstance(step, Start):
+                task = asyncio.create_task(self._work(step))
+                self._own.add(task)
+                self._unfinished.add(task)
+                task.add_done_callback(self._forget)
+            elif isinstance(step, Notify):
+                told(run, step.call)
+            elif isinstance(step, Keep):
+                key = run.kept(step.handle)
+                if not await run.store.aread(key):
+                    await run.store.aappend(key, 0, [step.text])
+            else:
+                self._last = step
+
+    async def _work(self, start: Start) -> None:
+        result = await run_call_async(self._pass.invoke, start)
+        if not self._over:
+            self._inbox.append((start.n, result))
+            self._arrived.set()
+        else:
+            await self._late(start.n, result)
+
+    async def _late(self, n: int, result: Result | UsageError) -> None:
+        """Journal a tool that returned after the pass was over."""
+        if isinstance(result, Result):
+            async with self._one_at_a_time:
+                try:
+                    await self._carry_out(self._pass.gate.returned(n, result, self._clock.now()))
+                except JournalError:
+                    logger.exception("a tool returned after its action was over, and its journal had gone on")
+
+
+async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
+    """Run one call on this loop."""
+    try:
+        return Result(text=encode_any(await invoke(start.tool, start.call)))
+    except UsageError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever a tool raises is a result
+        return failed(start.tool, start.call, error)
