@@ -357,6 +357,8 @@ def _pandas(pd: Any) -> dict[str, tuple[Any, str]]:
     return {
         "frame": (frame, '[{"a":0.5,"b":1},{"a":null,"b":2}]'),
         "frame-empty": (pd.DataFrame({"a": []}), "[]"),
+        "frame-filtered": (frame.tail(1), '[{"a":null,"b":2}]'),
+        "series-filtered": (frame["b"].tail(1), "[2]"),
         "frame-labelled": (frame.set_index("b"), '[{"a":0.5,"b":1},{"a":null,"b":2}]'),
         "frame-grouped": (frame.groupby(["b", "a"]).size().to_frame("n"), '[{"a":0.5,"b":1,"n":1}]'),
         "frame-int-columns": (pd.DataFrame([[1, "x"]]), '[{"0":1,"1":"x"}]'),

@@ -227,7 +227,8 @@ def _of_library(value: Any, refuse: bool) -> Any:
 def _of_pandas(value: Any, name: str) -> Any:
     if name == "NAType":
         return None
-    numbered = type(value.index).__name__ == "RangeIndex" and value.index.name is None
+    index = value.index  # without a name, whole numbers are row numbers: filtering and sorting leave them behind
+    numbered = index.nlevels == 1 and index.name is None and index.dtype.kind in ("i", "u")
     if name == "DataFrame":
         framed = value if numbered else value.reset_index()
         if not framed.columns.is_unique:

@@ -133,7 +133,7 @@ class _ThreadDriver:
                 else:
                     run.workers.submit(partial(self._work, step))
             elif isinstance(step, Notify):
-                told(run, step.call)
+                self._context.copy().run(told, run, step.call)
             elif isinstance(step, Keep):
                 key = run.kept(step.handle)
                 if not run.store.read(key):
