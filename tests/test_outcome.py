@@ -27,7 +27,7 @@ def text(**given):
 
 
 def made(tool, status="done", value=None, error=None, **arguments):
-    return CallRecord(id="a/1", tool=tool, arguments=arguments, status=status, value=value, error=error)
+    return CallRecord(id="a/1", tool=tool, arguments=arguments, status=status, result=json.dumps(value), error=error)
 
 
 FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")

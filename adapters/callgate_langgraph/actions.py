@@ -15,7 +15,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import StreamWriter
 
 from callgate import CodeRunner, Outcome
-from callgate.codec import JSON, encode
+from callgate.codec import JSON
 from callgate.outcome import CallRecord
 from callgate.runner import Event
 from callgate.surface import EXECUTE_CODE
@@ -164,8 +164,9 @@ def _fault(call: ToolCall) -> ToolMessage | None:
 def _plain(call: CallRecord) -> dict[str, JSON]:
     """Return a call as a dict; a large result stands only in the journal."""
     fields = asdict(call)
-    if len(encode(fields["value"])) > _SHOWN_VALUE:
-        del fields["value"]
+    text = fields.pop("result")
+    if text is None or len(text) <= _SHOWN_VALUE:
+        fields["value"] = call.value
     return _storable(fields)
 
 

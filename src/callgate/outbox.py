@@ -14,9 +14,13 @@ from callgate.steps import End, Keep, Notify, Record, Send, Step
 __all__ = ["Outbox", "handle_of"]
 
 
+HANDLE_CHARS = 16
+"""A handle is the first 64 bits of the SHA-256 of the value's text, in hexadecimal."""
+
+
 def handle_of(text: str) -> str:
-    """Return the handle of a kept value: the first 64 bits of its SHA-256, in hexadecimal."""
-    return digest(text)[:16]
+    """Return the handle of a kept value."""
+    return digest(text)[:HANDLE_CHARS]
 
 
 class Outbox:
@@ -73,9 +77,10 @@ class Outbox:
 
     def keep(self, text: str) -> dict[str, JSON]:
         """Store a large value and return what a line says in its place."""
-        handle = handle_of(text)
+        sha256 = digest(text)
+        handle = sha256[:HANDLE_CHARS]
         self._steps.append(Keep(handle=handle, text=text))
-        return {"handle": handle, "sha256": digest(text)}
+        return {"handle": handle, "sha256": sha256}
 
     def after(self, then: Callable[[], None]) -> None:
         """Do something once every line so far is durable."""

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from callgate.codec import JSON, is_array, is_object
+from callgate.codec import JSON, decode, is_array, is_object
 from callgate.journal import Journal
 from callgate.steps import Status, Waiting
 
@@ -47,10 +47,15 @@ class CallRecord:
     """What was run; after an edit the edited arguments."""
     status: str
     """done | failed | refused | started (no result yet) | waiting | withdrawn | held (never started)"""
-    value: JSON = None
-    """The result; None if there is none."""
+    result: str | None = None
+    """The canonical JSON text of its value; None if it has none."""
     error: str | None = None
     """What the program was told in its place."""
+
+    @property
+    def value(self) -> JSON:
+        """The value, parsed at each access; None if there is none."""
+        return None if self.result is None else decode(self.result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

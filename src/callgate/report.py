@@ -115,6 +115,6 @@ def _record(call: CallState) -> CallRecord:
         tool=call.tool,
         arguments=told.arguments,
         status=call.status,
-        value=decode(call.result.text) if call.result is not None and error is None else None,
+        result=call.result.text if call.result is not None and error is None else None,
         error=error["text"] if error is not None else None,
     )

@@ -272,6 +272,15 @@ def test_what_a_wrapper_takes_out_of_the_message_itself_stays_hidden() -> None:
     assert value(run("rows(count=1)", wrap_tool_call=redact)) == "hidden"
 
 
+def test_what_a_wrapper_changes_inside_a_content_block_stays_hidden() -> None:
+    def redact(request: Any, execute: Callable[[Any], Any]) -> Any:
+        answer = execute(request)
+        answer.content[0]["text"] = "hidden"
+        return answer
+
+    assert value(run("structured(n=1)", wrap_tool_call=redact)) == "hidden"
+
+
 def test_a_wrapper_that_answers_itself_gives_its_text() -> None:
     def short(request: Any, execute: Callable[[Any], Any]) -> Any:
         return ToolMessage("short", tool_call_id=request.tool_call["id"])

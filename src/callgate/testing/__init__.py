@@ -1,18 +1,16 @@
 """Aids for tests, ours and those of users."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
 from callgate.testing.fake import FakeSandbox
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from callgate.testing.models import ScriptedChatModel
 
 __all__ = ["FakeSandbox", "ScriptedChatModel"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """Import what needs LangChain only when it is asked for."""
     if name != "ScriptedChatModel":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
