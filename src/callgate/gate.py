@@ -23,7 +23,7 @@ from callgate.policy import Policy
 from callgate.recording import Record as Recorded
 from callgate.recording import Recording, Resumed, divergence
 from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
-from callgate.steps import End, Pause, Send, Start, Step, end_of
+from callgate.steps import End, Pause, Send, Start, Step, broken, end_of, limited
 
 __all__ = ["Gate"]
 
@@ -44,14 +44,7 @@ class Gate:
     """
 
     def __init__(
-        self,
-        *,
-        action: str,
-        policy: Policy,
-        journal: Journal,
-        recording: Recording,
-        wall: float,
-        watched: bool = False,
+        self, *, action: str, policy: Policy, journal: Journal, recording: Recording, wall: float, watched: bool = False
     ) -> None:
         self._action, self._policy, self._limits = action, policy, policy.limits
         self._recording, self._wall = recording, wall
@@ -130,12 +123,12 @@ class Gate:
 
     def stop(self, limit: str) -> list[Step]:
         """End the action because a limit is used up."""
-        self._limited(limit)
+        self._conclude(limited(limit, self._printed))
         return self._out.take()
 
     def fail(self, kind: str, text: str, *, lost: bool = False) -> list[Step]:
         """End the action for a fault outside the program; lost if what it did cannot be known."""
-        self._failed(kind, text, lost=lost)
+        self._conclude(broken(kind, text, self._printed, lost=lost))
         return self._out.take()
 
     def close(self) -> None:
@@ -161,9 +154,9 @@ class Gate:
         call = asked_for(frame, self._action, self._seen)
         self.calls.append(call)
         if call.n != len(self.calls):
-            self._failed("ProtocolError", "the guest broke the protocol")
+            self._conclude(broken("ProtocolError", "the guest broke the protocol", self._printed))
         elif call.n > self._limits.calls + OVERRUN:
-            self._limited("calls")
+            self._conclude(limited("calls", self._printed))
         elif (record := self._recording.records.get(call.key)) is not None:
             record.met, record.n = True, call.n
             call.recorded, call.asked, call.ran = True, record.asked, record.ran
@@ -226,7 +219,8 @@ class Gate:
             if self._asked:
                 self._pause()
             elif until is None:
-                self._failed("Deadlock", "every strand of the program waits for another one: a lock, a queue or a join")
+                text = "every strand of the program waits for another one: a lock, a queue or a join"
+                self._conclude(broken("Deadlock", text, self._printed))
 
     def _finish_up(self, frame: EndFrame) -> None:
         """The program has ended: wait for what it started, then end."""
@@ -284,14 +278,8 @@ class Gate:
         raise divergence(recording.missing())
 
     def _is_new_read(self, call: CallState) -> bool:
-        tool = self._policy.tools.get(call.tool)
-        return (
-            call.status == "held"
-            and not call.recorded
-            and tool is not None
-            and tool.effect == "read"
-            and not self._policy.may_need_human(call)
-        )
+        new = call.status == "held" and not call.recorded
+        return new and self._policy.is_read(call) and not self._policy.may_need_human(call)
 
     def _answer_recorded(self, record: Recorded) -> None:
         self._recording.order.remove(record)
@@ -385,13 +373,6 @@ class Gate:
                 parts = f',"why":"{"unknown" if call.unknown else "approval"}","schema":"{shown}"'
                 self._out.record_call("asked", call, self._clock.time(), parts)
         self._conclude(Pause(waiting=tuple(map(self._policy.question, self._asked.values()))))
-
-    def _limited(self, limit: str) -> None:
-        self._conclude(End(status="limited", limit=limit, printed=self._printed))
-
-    def _failed(self, kind: str, text: str, *, lost: bool = False) -> None:
-        error: dict[str, JSON] = {"type": kind, "text": text, "line": None, "trace": []}
-        self._conclude(End(status="lost" if lost else "failed", error=error, printed=self._printed))
 
     def _conclude(self, last: End | Pause) -> None:
         """Nothing more of this pass reaches the guest; last follows once everything in front of it is durable."""

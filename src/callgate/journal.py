@@ -24,6 +24,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -184,6 +185,8 @@ class SqliteJournal:
     def _open(self) -> sqlite3.Connection:
         """Return a connection of this process: SQLite's must not cross a fork."""
         if self._connection is None or self._owner != os.getpid():
+            if self._connection is not None:
+                self._finish()
             connection = sqlite3.connect(self._path, timeout=30, check_same_thread=False, isolation_level=None)
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -196,10 +199,13 @@ class SqliteJournal:
                 if version not in (0, FORMAT):
                     raise JournalError(f"{self._path} holds journals of format {version}, this version reads {FORMAT}")
                 connection.execute(f"PRAGMA user_version={FORMAT}")
-            except sqlite3.DatabaseError as error:
+            except BaseException as error:
                 connection.close()
-                raise JournalError(f"{self._path} is no journal: {error}") from error
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise JournalError(f"{self._path} is no journal: {error}") from error
+                raise
             self._connection, self._owner = connection, os.getpid()
+            self._finish = weakref.finalize(self, _close_own, connection, self._owner)
         return self._connection
 
     def append(self, key: str, position: int, lines: Sequence[str]) -> None:
@@ -235,6 +241,17 @@ class SqliteJournal:
     def close(self) -> None:
         """Close the file. Does nothing the second time; a later call opens it again."""
         with self._lock:
-            if self._connection is not None and self._owner == os.getpid():
-                self._connection.close()
+            if self._connection is not None:
+                self._finish()
             self._connection = None
+
+
+_inherited: list[sqlite3.Connection] = []
+"""Connections of a parent process: closing them here would take away locks the parent holds."""
+
+
+def _close_own(connection: sqlite3.Connection, owner: int) -> None:
+    if owner == os.getpid():
+        connection.close()
+    else:
+        _inherited.append(connection)

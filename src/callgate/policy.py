@@ -108,6 +108,11 @@ class Policy:
             return refusal("LimitExceeded", text, tool=call.tool, limit="pending_approvals")
         return None
 
+    def is_read(self, call: CallState) -> bool:
+        """Say whether calling it once more does nothing."""
+        tool = self.tools.get(call.tool)
+        return tool is not None and tool.effect == "read"
+
     def may_need_human(self, call: CallState) -> bool:
         """Say whether calls of this tool can need a human at all."""
         return call.tool in self._approvals

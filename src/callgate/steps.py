@@ -10,7 +10,35 @@ from callgate.codec import JSON, NotJSON, encode
 from callgate.sandboxes.base import EndFrame
 from callgate.tools import Call, Tool
 
-__all__ = ["End", "Keep", "Notify", "Pause", "Record", "Send", "Start", "Status", "Step", "Waiting", "end_of"]
+__all__ = [
+    "End",
+    "Keep",
+    "Notify",
+    "Pause",
+    "Record",
+    "Send",
+    "Start",
+    "Status",
+    "Step",
+    "Waiting",
+    "broken",
+    "end_of",
+    "limited",
+]
+    "End",
+    "Keep",
+    "Notify",
+    "Pause",
+    "Record",
+    "Send",
+    "Start",
+    "Status",
+    "Step",
+    "Waiting",
+    "broken",
+    "end_of",
+    "limited",
+]
 
 Status: TypeAlias = Literal["completed", "failed", "rejected", "limited", "paused", "lost"]
 """completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
@@ -96,3 +124,14 @@ def end_of(frame: EndFrame, printed: int) -> End:
         limit = "memory_mb" if error.get("type") == "MemoryError" else error.get("limit")
     status = "completed" if error is None else "limited" if isinstance(limit, str) else "failed"
     return End(status=status, value=value, error=error, limit=limit, printed=max(printed, frame.printed))
+
+
+def limited(limit: str, printed: int) -> End:
+    """Return how an action ends that used up a limit."""
+    return End(status="limited", limit=limit, printed=printed)
+
+
+def broken(kind: str, text: str, printed: int, *, lost: bool = False) -> End:
+    """Return how an action ends for a fault outside the program; lost if what it did cannot be known."""
+    error: dict[str, JSON] = {"type": kind, "text": text, "line": None, "trace": []}
+    return End(status="lost" if lost else "failed", error=error, printed=printed)

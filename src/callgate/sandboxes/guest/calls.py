@@ -138,7 +138,7 @@ class _Latch:
             self._go_on()
 
 
-def _ask_all(calls: Iterable[tuple[str, Mapping[str, Any]]], latch: _Latch) -> list[Answer]:
+def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
     bodies: list[tuple[str, str]] = []
     for call in calls:
         match call:
