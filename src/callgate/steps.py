@@ -25,20 +25,6 @@ __all__ = [
     "end_of",
     "limited",
 ]
-    "End",
-    "Keep",
-    "Notify",
-    "Pause",
-    "Record",
-    "Send",
-    "Start",
-    "Status",
-    "Step",
-    "Waiting",
-    "broken",
-    "end_of",
-    "limited",
-]
 
 Status: TypeAlias = Literal["completed", "failed", "rejected", "limited", "paused", "lost"]
 """completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
