@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import ClassVar
+from contextlib import suppress
+from typing import ClassVar, cast
 
 from callgate.calls import Result
 from callgate.codec import encode_any
@@ -38,12 +39,11 @@ class _LoopDriver:
         self._last: End | Pause | None = None
         self._over = False
         self._own: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> End | Pause:
         run, gate, guest = self._pass, self._pass.gate, self._pass.guest
-        reader = asyncio.create_task(self._read())
         try:
             await guest.asend(run.opening, SEND_SECONDS)
             while self._last is None:
@@ -68,14 +68,29 @@ class _LoopDriver:
             raise
         finally:
             self._over = True
-            self._stop_timer()
-            reader.cancel()
+            self._stop_reader()
             guest.kill()
             gate.close()
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._own.discard(task)
         self._unfinished.discard(task)
+
+    async def _wait(self) -> None:
+        """Wait for the guest, for a tool, or until it is time to look at the clock."""
+        if not self._own:
+            self._stop_reader()
+            if not self._inbox:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock.patience()):
+                        self._inbox.append(await self._pass.guest.areceive())
+            return
+        if self._reader is None and not self._pass.gate.waits_for_one_call:
+            self._reader = asyncio.create_task(self._read())
+        timer = asyncio.get_running_loop().call_later(self._clock.patience(), self._arrived.set)
+        await self._arrived.wait()
+        self._arrived.clear()
+        timer.cancel()
 
     async def _read(self) -> None:
         data = b"-"
@@ -84,19 +99,10 @@ class _LoopDriver:
             self._inbox.append(data)
             self._arrived.set()
 
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        moment = loop.time() + self._clock.patience()
-        if self._timer is None or self._timer.cancelled() or not loop.time() < self._timer.when() <= moment:
-            self._stop_timer()
-            self._timer = loop.call_at(moment, self._arrived.set)
-        await self._arrived.wait()
-        self._arrived.clear()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
 
     async def _take(self, arrived: bytes | tuple[int, Result | UsageError]) -> None:
         gate = self._pass.gate
@@ -131,6 +137,7 @@ class _LoopDriver:
 
     async def _work(self, start: Start) -> None:
         result = await run_call_async(self._pass.invoke, start)
+        self._own.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not self._over:
             self._inbox.append((start.n, result))
             self._arrived.set()

@@ -12,10 +12,14 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 __all__ = ["SocketGuest"]
+
+AHEAD = 16
+"""Reads ahead of who waits for them, at most."""
 
 CHUNK = 1 << 16
 """Bytes read at a time; below the size from which the allocator asks the kernel for each buffer."""
@@ -50,6 +54,9 @@ class SocketGuest:
         self._bell, self._ring = os.pipe()
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ring, False)
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop that reads ahead, if one does
+        self._arrived: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
         self._arrivals = select.poll()
         self._arrivals.register(sock.fileno(), select.POLLIN)
         self._arrivals.register(self._bell, select.POLLIN)
@@ -133,23 +140,37 @@ class SocketGuest:
         """Return the next bytes; b"" when the guest is gone. Cancelling it loses nothing."""
         if not self._enter():
             return b""
+        waiter = None
         try:
-            while True:
-                with suppress(BlockingIOError):
-                    return self._read()
-                # Not loop.sock_recv: cancelled after it has read, it would lose what it read.
-                await self._readable()
+            self._listen()
+            while not self._arrived:
+                self._waiter = waiter = asyncio.get_running_loop().create_future()
+                await waiter
+            return self._arrived.popleft()
         finally:
+            if self._waiter is waiter:  # else the next one waits already, and this one was cancelled
+                self._waiter = None
             self._leave()
 
-    async def _readable(self) -> None:
-        loop, descriptor = asyncio.get_running_loop(), self._sock.fileno()
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, _settle, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_reader(descriptor)
+    def _listen(self) -> None:
+        """Have the running loop read what comes: once, for asking it anew each time costs more than reading."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            loop.add_reader(self._sock.fileno(), self._take)
+
+    def _take(self) -> None:
+        with suppress(BlockingIOError):
+            self._arrived.append(self._read())
+        if self._arrived and (not self._arrived[-1] or len(self._arrived) > AHEAD):
+            self._unlisten()  # at the end, or until somebody has read
+        if self._waiter is not None:
+            _settle(self._waiter)
+
+    def _unlisten(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._sock.fileno())
+        self._loop = None
 
     async def _writable(self) -> None:
         loop, descriptor = asyncio.get_running_loop(), self._sock.fileno()
@@ -213,9 +234,27 @@ class SocketGuest:
             self._used = max(self._used, self._cpu())
 
     def _close(self) -> None:
+        loop = self._loop
+        if loop is None or loop is _running_loop():
+            self._close_now()
+            return
+        try:
+            loop.call_soon_threadsafe(self._close_now)  # a loop must not find a descriptor gone that it waits for
+        except RuntimeError:  # it is closed
+            self._close_now()
+
+    def _close_now(self) -> None:
+        self._unlisten()
         self._sock.close()
         os.close(self._bell)
         os.close(self._ring)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _left_ms(deadline: float | None) -> float | None:
