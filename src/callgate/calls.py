@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from callgate.codec import JSON, NotJSON, decode, digest, encode, quote
-from callgate.sandboxes.base import CallFrame
+from callgate.sandboxes.base import TEXT_CHARS, CallFrame
 from callgate.tools import Call
 
 __all__ = ["CallState", "Key", "Result", "asked_for", "refusal"]
@@ -34,7 +35,7 @@ class Result:
 
 def refusal(kind: str, text: str, *, tool: str, limit: str | None = None) -> Result:
     """Return the result of a call that ended with the error kind."""
-    return Result(error={"type": kind, "text": text, "tool": tool, "limit": limit})
+    return Result(error={"type": kind, "text": text[:TEXT_CHARS], "tool": tool, "limit": limit})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class CallState:
     """Whether an earlier pass started it and nobody knows how it ended."""
     recorded: bool = False
     """Whether the journal holds its arguments already."""
+    dropped: bool = False
+    """Whether the program no longer waits for it."""
     ran: str | None = None
     """Canonical text of the arguments a human put in place of its own."""
     result: Result | None = None
@@ -72,8 +75,14 @@ class CallState:
         return Call(id=self.id, tool=self.tool, arguments=decode(self.ran or self.arguments))
 
 
-def asked_for(frame: CallFrame, action: str, seen: Counter[tuple[str, str]]) -> CallState:
-    """Return the call a frame asks for, and count it in seen, the equal calls so far."""
+def asked_for(frame: CallFrame, seen: Counter[tuple[str, str]], name: Callable[[Key], str]) -> CallState:
+    """Return the call a frame asks for.
+
+    Args:
+        frame: of the guest.
+        seen: the equal calls so far; this one is counted in it.
+        name: gives the inner id of a call.
+    """
     fault = None
     try:
         arguments = encode(frame.args)
@@ -82,7 +91,7 @@ def asked_for(frame: CallFrame, action: str, seen: Counter[tuple[str, str]]) -> 
     base = (frame.tool, digest(arguments))
     occurrence = seen[base]
     seen[base] += 1
-    call = f"{action}/{frame.n}"
+    call = name((*base, occurrence))
     return CallState(
         n=frame.n,
         id=call,

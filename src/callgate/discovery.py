@@ -69,12 +69,18 @@ def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable
             raise ToolFailed(f"no value is kept under {handle!r} in this thread")
         return decode(lines[0])
 
+    def checked(call: Call) -> str:
+        handle = call.arguments["handle"]
+        if not isinstance(handle, str) or not re.fullmatch("[0-9a-f]{32}", handle):
+            raise ToolFailed("load_value takes a handle as an outcome showed it: 32 hexadecimal digits")
+        return handle
+
     async def aload(call: Call) -> JSON:
-        handle = str(call.arguments["handle"])
+        handle = checked(call)
         return found(handle, await store.aread(kept_key(handle)))
 
     def load(call: Call) -> JSON:
-        handle = str(call.arguments["handle"])
+        handle = checked(call)
         return found(handle, store.read(kept_key(handle)))
 
     return {

@@ -23,7 +23,7 @@ from callgate.steps import Start, Step
 from callgate.tools import Call, Tool
 from callgate.workers import Workers
 
-__all__ = ["Clock", "Invoke", "Pass", "failed", "fed", "logger", "run_call", "told"]
+__all__ = ["Clock", "Invoke", "Pass", "failed", "fed", "logger", "run_call", "told", "unread"]
 
 logger = logging.getLogger("callgate")
 
@@ -53,7 +53,7 @@ class Pass:
     workers: Workers
 
 
-def failed(tool: Tool, call: Call, error: Exception) -> Result:
+def failed(tool: Tool, call: Call, error: BaseException) -> Result:
     """Return what the program is told of an exception of a tool: its text only where it was meant to be seen."""
     if isinstance(error, ToolFailed):
         return refusal("ToolFailed", str(error), tool=tool.name)
@@ -69,7 +69,7 @@ def run_call(invoke: Invoke, start: Start) -> Result | UsageError:
         return Result(text=encode_any(invoke(start.tool, start.call)))
     except UsageError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises is a result
+    except BaseException as error:  # noqa: BLE001 - whatever a tool raises is a result, SystemExit too
         return failed(start.tool, start.call, error)
 
 
@@ -94,6 +94,10 @@ class Clock:
                 return run.gate.stop("cpu_seconds")
         return run.gate.tick(now) if now >= run.gate.wake_at else []
 
+    def send_seconds(self) -> float:
+        """Return how long the guest may take to read, in seconds: never past the end of its time."""
+        return min(SEND_SECONDS, max(0.05, self._run.gate.deadline - self.now()))
+
     def patience(self) -> float:
         """Return the seconds until something has to be done without any input."""
         return max(0.0, min(self._run.gate.wake_at, self._check_at) - self.now())
@@ -111,6 +115,14 @@ def fed(run: Pass, frames: Frames, data: bytes, now: float) -> list[Step]:
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
         return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")
+    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
+        logger.warning("a guest sent what cannot be handled: %s", type(error).__name__)
+        return gate.fail("ProtocolError", "the guest broke the protocol")
+
+
+def unread(run: Pass, now: float) -> list[Step]:
+    """Say to the gate that the guest does not read what it is sent."""
+    return run.gate.tick(now) or run.gate.fail("ProtocolError", "the guest does not read what it is sent")
 
 
 def told(run: Pass, call: CallState) -> None:

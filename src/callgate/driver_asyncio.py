@@ -9,8 +9,9 @@ from typing import ClassVar, cast
 
 from callgate.calls import Result
 from callgate.codec import encode_any
-from callgate.driver import SEND_SECONDS, Clock, Invoke, Pass, failed, fed, logger, told
+from callgate.driver import Clock, Invoke, Pass, failed, fed, logger, told, unread
 from callgate.errors import JournalError, UsageError
+from callgate.journal import JournalStore
 from callgate.sandboxes.base import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
@@ -45,12 +46,15 @@ class _LoopDriver:
     async def run(self) -> End | Pause:
         run, gate, guest = self._pass, self._pass.gate, self._pass.guest
         try:
-            await guest.asend(run.opening, SEND_SECONDS)
+            await guest.asend(run.opening, self._clock.send_seconds())
             while self._last is None:
                 if not self._inbox:
                     await self._wait()
                 while self._inbox and self._last is None:
                     await self._take(self._inbox.popleft())
+                    await self._carry_out(self._clock.look())
+                    if self._inbox:
+                        await asyncio.sleep(0)  # a guest that talks without end must not hold up the loop
                 if self._last is None:
                     await self._carry_out(self._clock.look())
             self._over = True
@@ -59,7 +63,7 @@ class _LoopDriver:
                     await self._late(*arrived)
             return self._last
         except TimeoutError:
-            await self._carry_out(gate.fail("ProtocolError", "the guest does not read what it is sent"))
+            await self._carry_out(unread(run, self._clock.now()))
             assert self._last is not None  # noqa: S101 - fail() always ends the pass
             return self._last
         except asyncio.CancelledError:
@@ -98,6 +102,7 @@ class _LoopDriver:
             data = await self._pass.guest.areceive()
             self._inbox.append(data)
             self._arrived.set()
+            await asyncio.sleep(0)
 
     def _stop_reader(self) -> None:
         if self._reader is not None:
@@ -117,7 +122,7 @@ class _LoopDriver:
         run = self._pass
         for step in steps:  # grows while it is carried out
             if isinstance(step, Send):
-                await run.guest.asend(step.frame, SEND_SECONDS)
+                await run.guest.asend(step.frame, self._clock.send_seconds())
             elif isinstance(step, Record):
                 await run.store.aappend(run.key, step.position, step.lines)
                 steps.extend(run.gate.recorded(self._clock.now()))
@@ -129,9 +134,7 @@ class _LoopDriver:
             elif isinstance(step, Notify):
                 told(run, step.call)
             elif isinstance(step, Keep):
-                key = run.kept(step.handle)
-                if not await run.store.aread(key):
-                    await run.store.aappend(key, 0, [step.text])
+                await _keep(run.store, run.kept(step.handle), step.text)
             else:
                 self._last = step
 
@@ -154,11 +157,26 @@ class _LoopDriver:
                     logger.exception("a tool returned after its action was over, and its journal had gone on")
 
 
+async def _keep(store: JournalStore, key: str, text: str) -> None:
+    """Keep a value once; another action may keep the same one at the same time."""
+    try:
+        if not await store.aread(key):
+            await store.aappend(key, 0, [text])
+    except JournalError:
+        if await store.aread(key) != [text]:
+            raise
+
+
 async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
     """Run one call on this loop."""
     try:
         return Result(text=encode_any(await invoke(start.tool, start.call)))
     except UsageError as error:
         return error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # it is we who are cancelled, not something inside the tool
+        return failed(start.tool, start.call, error)
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is a result
         return failed(start.tool, start.call, error)

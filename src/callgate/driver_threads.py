@@ -9,8 +9,9 @@ from collections import deque
 from functools import partial
 
 from callgate.calls import Result
-from callgate.driver import SEND_SECONDS, Clock, Pass, fed, logger, run_call, told
+from callgate.driver import Clock, Pass, fed, logger, run_call, told, unread
 from callgate.errors import JournalError, UsageError
+from callgate.journal import JournalStore
 from callgate.sandboxes.base import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
@@ -83,15 +84,16 @@ class _ThreadDriver:
 
     def _lead(self, turn: int) -> None:
         try:
-            if turn == 0:
-                self._pass.guest.send(self._pass.opening, SEND_SECONDS)
-            while self._last is None and self._turn == turn:
-                if self._alone is None:
-                    self._hear()
-                elif not self._run_alone(self._alone, turn):
-                    return
-        except TimeoutError:
-            self._carry_out(self._pass.gate.fail("ProtocolError", "the guest does not read what it is sent"))
+            try:
+                if turn == 0:
+                    self._pass.guest.send(self._pass.opening, self._clock.send_seconds())
+                while self._last is None and self._turn == turn:
+                    if self._alone is None:
+                        self._hear()
+                    elif not self._run_alone(self._alone, turn):
+                        return
+            except TimeoutError:
+                self._carry_out(unread(self._pass, self._clock.now()))
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._error = error
         self._finished.set()
@@ -123,7 +125,7 @@ class _ThreadDriver:
         run = self._pass
         for step in steps:  # grows while it is carried out
             if isinstance(step, Send):
-                run.guest.send(step.frame, SEND_SECONDS)
+                run.guest.send(step.frame, self._clock.send_seconds())
             elif isinstance(step, Record):
                 run.store.append(run.key, step.position, step.lines)
                 steps.extend(run.gate.recorded(self._clock.now()))
@@ -135,9 +137,7 @@ class _ThreadDriver:
             elif isinstance(step, Notify):
                 self._context.copy().run(told, run, step.call)
             elif isinstance(step, Keep):
-                key = run.kept(step.handle)
-                if not run.store.read(key):
-                    run.store.append(key, 0, [step.text])
+                keep(run.store, run.kept(step.handle), step.text)
             else:
                 self._last = step
 
@@ -174,3 +174,13 @@ class _ThreadDriver:
                 self._carry_out(self._pass.gate.returned(n, result, self._clock.now()))
             except JournalError:
                 logger.exception("a tool returned after its action was over, and its journal had gone on")
+
+
+def keep(store: JournalStore, key: str, text: str) -> None:
+    """Keep a value once; another action may keep the same one at the same time."""
+    try:
+        if not store.read(key):
+            store.append(key, 0, [text])
+    except JournalError:
+        if store.read(key) != [text]:
+            raise

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from callgate.calls import CallState, Key, Result, asked_for, refusal
+from callgate.calls import CallState, Key, Result, asked_for
 from callgate.clock import ProgramClock
 from callgate.codec import JSON
 from callgate.journal import Journal
 from callgate.outbox import Outbox
 from callgate.policy import Policy
+from callgate.questions import Questions
 from callgate.recording import Record as Recorded
 from callgate.recording import Recording, Resumed, divergence
 from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
@@ -59,8 +60,8 @@ class Gate:
         self._held: deque[CallState] = deque()
         self._running: dict[int, CallState] = {}
         self._ready: deque[CallState] = deque()
-        self._asked: dict[Key, CallState] = {}
         self._out = Outbox(journal, watched=watched)
+        self._asked = Questions(policy, self._out)
         self._clock = ProgramClock(self._limits.seconds)
         self._offset: float = journal.header["wall"]
         self._live = recording.empty
@@ -82,7 +83,9 @@ class Gate:
         for one in frames:
             if self._over:
                 break
-            if isinstance(one, CallFrame):
+            if self._resting or self._end is not None:
+                self._break("the guest spoke out of turn")
+            elif isinstance(one, CallFrame):
                 self._on_call(one)
             elif isinstance(one, RestFrame):
                 self._resting, self._until = True, one.until
@@ -98,11 +101,7 @@ class Gate:
         """Take the result of a tool that was started; also after the action is over."""
         self._clock.hear(now)
         call = self._running.pop(n)
-        if len(result.text) > self._limits.frame_mb << 20:
-            most = self._limits.frame_mb
-            text = f"{call.tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
-            result = refusal("LimitExceeded", text, tool=call.tool, limit="frame_mb")
-        self._finish(call, result)
+        self._finish(call, self._policy.fit(call, result))
         return self._settle()
 
     def recorded(self, now: float) -> list[Step]:
@@ -144,6 +143,11 @@ class Gate:
         return clock.deadline
 
     @property
+    def deadline(self) -> float:
+        """When the action's time is up, in seconds since the pass began."""
+        return self._clock.deadline
+
+    @property
     def waits_for_one_call(self) -> bool:
         """Whether nothing can happen before the one running call returns or time is up."""
         return self._resting and self._until is None and len(self._running) == 1
@@ -151,10 +155,10 @@ class Gate:
     # ---- frames
 
     def _on_call(self, frame: CallFrame) -> None:
-        call = asked_for(frame, self._action, self._seen)
+        call = asked_for(frame, self._seen, self._name)
         self.calls.append(call)
         if call.n != len(self.calls):
-            self._conclude(broken("ProtocolError", "the guest broke the protocol", self._printed))
+            self._break("the guest numbered its calls wrongly")
         elif call.n > self._limits.calls + OVERRUN:
             self._conclude(limited("calls", self._printed))
         elif (record := self._recording.records.get(call.key)) is not None:
@@ -166,20 +170,37 @@ class Gate:
         else:
             self._held.append(call)
 
+    def _name(self, key: Key) -> str:
+        """Return the inner id of a call: the one it has in the journal, else one that no call ever had.
+
+        Humans answer under it, so it never moves to another call, whatever order a program asks in.
+        """
+        record = self._recording.records.get(key)
+        if record is not None:
+            return record.call
+        self._recording.named += 1
+        return f"{self._action}/{self._recording.named}"
+
     def _on_output(self, text: str) -> None:
         room = (self._limits.output_kb << 10) - self._printed
         self._printed += len(text)
         if room > 0:
             self.output.append(text[:room])
+        else:
+            self._break("the guest sent more output than it may")
+
+    def _break(self, how: str) -> None:
+        self._conclude(broken("ProtocolError", how, self._printed))
 
     def _on_drop(self, n: int) -> None:
         """The program gave up on a call: withdraw a question or a start, never what was started."""
-        call = self.calls[n - 1] if 0 < n <= len(self.calls) else None
-        if call is None or call.unknown:
+        call = self.calls[n - 1] if n <= len(self.calls) else None
+        if call is None or call.dropped:
+            self._break("the guest gave up on a call twice, or on none")
             return
-        if call.status in ("held", "waiting"):
-            call.status = "withdrawn"  # and passed over when its turn comes
-            self._asked.pop(call.key, None)
+        call.dropped = True
+        if not call.unknown and call.status in ("held", "waiting"):
+            self._asked.withdraw(call)  # it is passed over when its turn comes
         if not self._asked:
             self._clock.thaw()
 
@@ -226,9 +247,7 @@ class Gate:
         """The program has ended: wait for what it started, then end."""
         if self._running or self._out.waits or self._held:
             return
-        for call in [call for call in self._asked.values() if not call.unknown]:
-            call.status = "withdrawn"
-            del self._asked[call.key]
+        self._asked.lapse()
         if self._asked:
             self._pause()
             return
@@ -278,8 +297,7 @@ class Gate:
         raise divergence(recording.missing())
 
     def _is_new_read(self, call: CallState) -> bool:
-        new = call.status == "held" and not call.recorded
-        return new and self._policy.is_read(call) and not self._policy.may_need_human(call)
+        return call.status == "held" and not call.recorded and self._policy.is_plain_read(call)
 
     def _answer_recorded(self, record: Recorded) -> None:
         self._recording.order.remove(record)
@@ -320,17 +338,12 @@ class Gate:
         decision = recording.decisions.get(call.key)
         verdict = self._policy.judge(call, decision, rejected=recording.rejected, asked=len(self._asked))
         if verdict == "ask":
-            self._ask(call)
+            self._asked.ask(call)
+            self._clock.freeze()
         elif verdict == "run":
             self._execute(call)
         else:
             self._finish(call, verdict)
-
-    def _ask(self, call: CallState) -> None:
-        call.status = "waiting"
-        self._asked[call.key] = call
-        self._out.notify(call)
-        self._clock.freeze()
 
     def _execute(self, call: CallState) -> None:
         tool = self._policy.tools[call.tool]
@@ -366,13 +379,7 @@ class Gate:
     # ---- ends
 
     def _pause(self) -> None:
-        """Ask humans about every waiting call; a question the journal holds already is not written again."""
-        for call in self._asked.values():
-            shown = self._policy.shown(call)
-            if call.unknown or call.asked != shown:
-                parts = f',"why":"{"unknown" if call.unknown else "approval"}","schema":"{shown}"'
-                self._out.record_call("asked", call, self._clock.time(), parts)
-        self._conclude(Pause(waiting=tuple(map(self._policy.question, self._asked.values()))))
+        self._conclude(self._asked.pause(self._clock.time()))
 
     def _conclude(self, last: End | Pause) -> None:
         """Nothing more of this pass reaches the guest; last follows once everything in front of it is durable."""

@@ -14,8 +14,11 @@ from callgate.steps import End, Keep, Notify, Record, Send, Step
 __all__ = ["Outbox", "handle_of"]
 
 
-HANDLE_CHARS = 16
-"""A handle is the first 64 bits of the SHA-256 of the value's text, in hexadecimal."""
+HANDLE_CHARS = 32
+"""A handle is the first 128 bits of the SHA-256 of the value's text, in hexadecimal."""
+
+REFUSED_CHARS = 4096
+"""Arguments of a refused call that are longer are neither held nor journalled."""
 
 
 def handle_of(text: str) -> str:
@@ -118,6 +121,8 @@ class Outbox:
         """Write how a call ended; late says that the program will not hear of it."""
         if result.error is not None:
             parts = f',"error":{encode(result.error)}'
+            if not call.recorded and len(call.arguments) > REFUSED_CHARS:
+                call.arguments, call.recorded = "{}", True  # it never ran: its digest is enough
         elif len(result.text) > INLINE:
             parts = f',"kept":{encode(self.keep(result.text))}'
         else:

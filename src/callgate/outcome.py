@@ -13,10 +13,14 @@ from callgate.steps import Status, Waiting
 
 __all__ = ["CallRecord", "Cut", "Fault", "Outcome"]
 
-LISTED_CALLS = 20
-"""Calls that the text of an unfinished action lists."""
+LISTED_CALLS, LISTED_ARGUMENTS, SHORT = 20, 8, 120
+"""Calls that the text of an unfinished action lists, arguments of each, and characters of one of them."""
 
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+"""Control and format characters of Unicode, but for line ends and tabs: what could hide text or turn it around."""
 
 _PRUNING = ((1000, 4000), (300, 2000), (100, 1000), (50, 500), (20, 300), (10, 200), (5, 100), (3, 60), (1, 40))
 """Items of a list or dict, and characters of a string, that each attempt to fit a value leaves."""
@@ -191,14 +195,14 @@ def _headline(status: Status, error: Fault | None, limit: str | None, waiting: t
     if status == "completed" or error is None:
         return "" if status == "completed" else f"The program was ended: its limit {limit} is used up."
     where = f" in line {error.line}" if error.line is not None else ""
-    quoted = f"\n    {error.line} | {error.source}" if error.source is not None else ""
-    text = visible(error.text)
+    quoted = f"\n    {error.line} | {visible(error.source[:SHORT])}" if error.source is not None else ""
+    text, kind = visible(error.text), visible(error.type)
     if status == "rejected":
         return f"The program was not run{f', see line {error.line}' if error.line else ''}: {text}{quoted}"
     if status == "lost":
         return f"It is unknown how the program went on: {text}. Look before you repeat anything."
     ended = f"The program was ended by its limit {limit}" if status == "limited" else "The program failed"
-    return f"{ended}{where}: {error.type}{f': {text}' if text else ''}{quoted}"
+    return f"{ended}{where}: {kind}{f': {text}' if text else ''}{quoted}"
 
 
 def _tell_cut(cut: Cut) -> str:
@@ -218,14 +222,16 @@ def _tell_calls(calls: tuple[CallRecord, ...]) -> str:
 
 
 def _call(tool: str, arguments: dict[str, JSON]) -> str:
-    return f"{tool}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
+    shown = [f"{visible(key[:SHORT])}={_short(value)}" for key, value in list(arguments.items())[:LISTED_ARGUMENTS]]
+    more = ["…"] if len(arguments) > LISTED_ARGUMENTS else []
+    return f"{visible(tool)}({', '.join(shown + more)})"
 
 
 def _result(call: CallRecord) -> str:
     if call.status == "started":
         return "still running"
-    return f"failed: {visible(call.error or '')}" if call.error is not None else _short(call.value)
+    return f"failed: {visible(call.error[:SHORT])}" if call.error is not None else _short(call.value)
 
 
 def _short(value: JSON) -> str:
-    return show_value(value, 120)[0]
+    return show_value(value, SHORT)[0]

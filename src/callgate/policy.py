@@ -37,9 +37,14 @@ class Approval:
 
     def describe(self, call: Call) -> str:
         """Return the text a human is shown beside the call."""
-        if callable(self.description):
-            return self.description(call)
-        return self.description or f"A program wants to call {call.tool}."
+        text = self.description
+        if callable(text):
+            try:
+                return str(text(call))
+            except Exception:
+                logger.exception("interrupt_on[%r]: `description` raised", call.tool)
+                text = None
+        return text or f"A program wants to call {call.tool}."
 
 
 class Policy:
@@ -108,10 +113,18 @@ class Policy:
             return refusal("LimitExceeded", text, tool=call.tool, limit="pending_approvals")
         return None
 
-    def is_read(self, call: CallState) -> bool:
-        """Say whether calling it once more does nothing."""
+    def fit(self, call: CallState, result: Result) -> Result:
+        """Return result, or the refusal of one that is too large for a frame."""
+        most = self.limits.frame_mb
+        if len(result.text) <= most << 20:
+            return result
+        text = f"{call.tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
+        return refusal("LimitExceeded", text, tool=call.tool, limit="frame_mb")
+
+    def is_plain_read(self, call: CallState) -> bool:
+        """Say whether calling it once more does nothing and asks nobody."""
         tool = self.tools.get(call.tool)
-        return tool is not None and tool.effect == "read"
+        return tool is not None and tool.effect == "read" and call.tool not in self._approvals
 
     def may_need_human(self, call: CallState) -> bool:
         """Say whether calls of this tool can need a human at all."""

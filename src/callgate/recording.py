@@ -79,6 +79,8 @@ class Recording:
     """Answers of humans not yet used up."""
     rejected: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """(tool, digest of arguments) that a human said no to."""
+    named: int = 0
+    """The highest number that any inner id has."""
     last_at: float = 0.0
     ended: bool = False
     empty: bool = True
@@ -154,11 +156,12 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
     key: Key = (entry["tool"], entry["key"], entry["n"])
     record = recording.records.get(key)
     if record is None:
-        record = Record(key=key, call=entry["call"], arguments=encode(entry["args"]))
-        if digest(record.arguments) != key[1]:
+        record = Record(key=key, call=entry["call"], arguments=encode(entry.get("args", {})))
+        if "args" in entry and digest(record.arguments) != key[1]:
             raise JournalError(f"the arguments of {record.call} do not have the digest the journal names")
         recording.records[key] = record
-    record.call, record.at = entry["call"], entry["at"]
+        recording.named = max(recording.named, int(record.call.rpartition("/")[2]))
+    record.at = entry["at"]
     match entry["e"]:
         case "asked":
             record.asked, record.why = entry["schema"], entry["why"]

@@ -91,7 +91,7 @@ def _fault(error: dict[str, JSON] | None, program: str) -> Fault | None:
         return None
     lines = program.split("\n")
     line = error.get("line")
-    line = line if isinstance(line, int) and 0 < line <= len(lines) else None
+    line = line if type(line) is int and 0 < line <= len(lines) else None
     frames = error.get("trace")
     trace = [
         (entry[0], str(entry[1]))

@@ -370,7 +370,8 @@ def _journal(action_id: str, lines: list[str]) -> Journal:
 
 def _kept_key(journal: Journal, handle: str) -> str:
     """Return where a kept value is stored: with its thread, never across threads."""
-    return f"{journal.header['thread']}#{handle}"
+    thread = journal.header["thread"]
+    return f"kept/{len(thread)}/{thread}/{handle}"
 
 
 def _made_up_id() -> str:

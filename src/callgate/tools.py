@@ -24,6 +24,9 @@ Effect: TypeAlias = Literal["read", "idempotent", "write"]
 
 Caller: TypeAlias = Literal["direct", "code"]
 
+COMPLAINTS = 20
+"""Validation errors that a program is told of one call."""
+
 RESERVED_NAMES = frozenset(("load_value", "search_tools", "describe_tool"))
 """Tools that are callgate's own; no tool of a catalogue may have their names."""
 
@@ -256,7 +259,7 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _complaint(error: pydantic.ValidationError) -> str:
     """Return a validation error without pydantic's links."""
-    parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+    parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:COMPLAINTS])
     return "invalid arguments: " + "; ".join(parts)
 
 

@@ -18,9 +18,10 @@ event, `answer` or `clock`, that the host hands it. The channel carries no autho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from callgate.codec import JSON, NotJSON, decode, encode, is_object
+from callgate.codec import JSON, NotJSON, decode, encode, is_array, is_object
 from callgate.limits import Limits
 
 __all__ = [
@@ -39,6 +40,16 @@ __all__ = [
 ]
 
 HEADER = 4
+FRAMES_BUDGET = 8
+"""How many times `Limits.frame_mb` a guest may send in all: what it sends is held, and kept, by the host."""
+NAME_CHARS = 200
+"""Characters of a tool's, a function's or an exception's name that a guest can make the host look at."""
+TEXT_CHARS = 8_000
+"""Characters of an error's text, likewise."""
+TRACE_FRAMES = 40
+LIMIT_NAMES = frozenset(field.name for field in fields(Limits))
+_MOST = 1 << 53
+"""Numbers above it are no counts and no times."""
 
 
 class CallFrame(NamedTuple):
@@ -94,6 +105,7 @@ class Frames:
 
     def __init__(self, frame_mb: int) -> None:
         self._most = frame_mb << 20
+        self._left = self._most * FRAMES_BUDGET
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -102,6 +114,9 @@ class Frames:
         Raises:
             BadFrame: for a frame above the bound, before its body is read, or of another form than the module says.
         """
+        self._left -= len(data)
+        if self._left < 0:
+            raise BadFrame("the guest sent more than an action may", limit="frame_mb")
         buffer = self._buffer
         buffer += data
         start = 0
@@ -122,48 +137,73 @@ class Frames:
 
 def _parse(body: bytes) -> Frame:
     try:
-        fields = decode(body)
+        given = decode(body)
     except NotJSON as error:
         raise BadFrame(str(error)) from None
-    for kind in fields if is_object(fields) else ():
-        if kind in _PARSERS and (parsed := _PARSERS[kind](fields)) is not None:
+    for kind in given if is_object(given) else ():
+        if kind in _PARSERS and (parsed := _PARSERS[kind](given)) is not None:
             return parsed
     raise BadFrame("a frame of unknown form")
 
 
-def _whole(number: object) -> bool:
-    return type(number) is int
+def _whole(number: object, least: int, most: int = _MOST) -> bool:
+    return type(number) is int and least <= number <= most
+
+
+def _clean(text: object, most: int) -> str:
+    """Return text cut, and without what UTF-8 cannot carry."""
+    return text[:most].encode(errors="replace").decode() if isinstance(text, str) else ""
 
 
 def _call(fields: dict[str, JSON]) -> Frame | None:
     n, tool, args = fields["call"], fields.get("tool"), fields.get("args")
-    if _whole(n) and isinstance(tool, str) and isinstance(args, dict) and "\\ud" not in ascii(tool):
-        return CallFrame(n=n, tool=tool, args=args)
+    if _whole(n, 1) and isinstance(tool, str) and isinstance(args, dict):
+        return CallFrame(n=n, tool=_clean(tool, NAME_CHARS), args=args)
     return None
 
 
 def _rest(fields: dict[str, JSON]) -> Frame | None:
     until = fields["rest"]
-    if until is None or type(until) in (int, float):
-        return RestFrame(until=None if until is None else float(until))
+    if until is None:
+        return RestFrame(until=None)
+    if type(until) in (int, float) and 0 <= until <= _MOST:
+        return RestFrame(until=float(until))
     return None
 
 
 def _out(fields: dict[str, JSON]) -> Frame | None:
-    return OutFrame(text=fields["out"]) if isinstance(fields["out"], str) else None
+    text = fields["out"]
+    return OutFrame(text=_clean(text, len(text))) if isinstance(text, str) and text else None
 
 
 def _drop(fields: dict[str, JSON]) -> Frame | None:
-    return DropFrame(n=fields["drop"]) if _whole(fields["drop"]) else None
+    return DropFrame(n=fields["drop"]) if _whole(fields["drop"], 1) else None
 
 
 def _end(fields: dict[str, JSON]) -> Frame | None:
     end = fields["end"]
-    if is_object(end) and "value" in end and _whole(end.get("printed")):
-        error = end.get("error")
-        if error is None or is_object(error):
-            return EndFrame(value=end["value"], error=error, printed=end["printed"])
-    return None
+    if not is_object(end) or "value" not in end or not _whole(end.get("printed"), 0):
+        return None
+    error = end.get("error")
+    if error is not None and not is_object(error):
+        return None
+    return EndFrame(value=end["value"], error=_error(error) if error else None, printed=end["printed"])
+
+
+def _error(given: dict[str, JSON]) -> dict[str, JSON]:
+    """Return what a guest says of an error, as far as it has the form it should have."""
+    line, trace, limit = given.get("line"), given.get("trace"), given.get("limit")
+    error: dict[str, JSON] = {
+        "type": _clean(given.get("type"), NAME_CHARS) or "Exception",
+        "text": _clean(given.get("text"), TEXT_CHARS),
+        "line": line if _whole(line, 1) else None,
+        "trace": [
+            [frame[0], _clean(frame[1], NAME_CHARS)]
+            for frame in (trace[:TRACE_FRAMES] if is_array(trace) else ())
+            if is_array(frame) and len(frame) == 2 and _whole(frame[0], 1)
+        ],
+    }
+    return {**error, "limit": limit} if limit in LIMIT_NAMES else error
 
 
 _PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .baton import baton
 
@@ -138,14 +138,19 @@ class _Latch:
             self._go_on()
 
 
+def _pair(call: object) -> tuple[str, dict[str, Any]]:
+    if isinstance(call, tuple | list):
+        name, arguments = [*cast("list[Any]", call), None, None][:2]
+        if len(cast("list[Any]", call)) == 2 and isinstance(name, str) and isinstance(arguments, Mapping):
+            return name, dict(cast("Mapping[str, Any]", arguments))
+    raise TypeError(f"call_tools() takes pairs: [('name', {{'argument': ...}}), ...], not {call!r:.80}")
+
+
 def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
     bodies: list[tuple[str, str]] = []
     for call in calls:
-        match call:
-            case (str(name), Mapping() as arguments):
-                bodies.append(_request(name, (), dict(arguments)))
-            case _:
-                raise TypeError(f"call_tools() takes pairs: [('name', {{'argument': ...}}), ...], not {call!r:.80}")
+        name, arguments = _pair(call)
+        bodies.append(_request(name, (), arguments))
     answers: list[Answer] = [{}] * len(bodies)
     latch.missing = len(bodies)
     for place, body in enumerate(bodies):
