@@ -196,8 +196,7 @@ class Gate:
         """The program gave up on a call: withdraw a question or a start, never what was started."""
         call = self.calls[n - 1] if n <= len(self.calls) else None
         if call is None or call.dropped:
-            self._break("the guest gave up on a call twice, or on none")
-            return
+            return self._break("the guest gave up on a call twice, or on none")
         call.dropped = True
         if not call.unknown and call.status in ("held", "waiting"):
             self._asked.withdraw(call)  # it is passed over when its turn comes

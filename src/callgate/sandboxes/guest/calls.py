@@ -139,10 +139,9 @@ class _Latch:
 
 
 def _pair(call: object) -> tuple[str, dict[str, Any]]:
-    if isinstance(call, tuple | list):
-        name, arguments = [*cast("list[Any]", call), None, None][:2]
-        if len(cast("list[Any]", call)) == 2 and isinstance(name, str) and isinstance(arguments, Mapping):
-            return name, dict(cast("Mapping[str, Any]", arguments))
+    pair = list(cast("list[object]", call)) if isinstance(call, tuple | list) else []
+    if len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], Mapping):
+        return pair[0], dict(cast("Mapping[str, Any]", pair[1]))
     raise TypeError(f"call_tools() takes pairs: [('name', {{'argument': ...}}), ...], not {call!r:.80}")
 
 
