@@ -23,7 +23,7 @@ from callgate.steps import Start, Step
 from callgate.tools import Call, Tool
 from callgate.workers import Workers
 
-__all__ = ["Clock", "Invoke", "Pass", "failed", "fed", "logger", "run_call", "told", "unread"]
+__all__ = ["Clock", "Invoke", "Pass", "Unread", "failed", "fed", "logger", "run_call", "told", "unread"]
 
 logger = logging.getLogger("callgate")
 
@@ -115,9 +115,13 @@ def fed(run: Pass, frames: Frames, data: bytes, now: float) -> list[Step]:
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
         return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")
-    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
+    except (NotJSON, OverflowError, RecursionError, MemoryError) as error:
         logger.warning("a guest sent what cannot be handled: %s", type(error).__name__)
         return gate.fail("ProtocolError", "the guest broke the protocol")
+
+
+class Unread(Exception):
+    """The guest does not read what it is sent."""
 
 
 def unread(run: Pass, now: float) -> list[Step]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
-from typing import ClassVar, cast
+from collections.abc import Coroutine
+from typing import Any, ClassVar, cast
 
 from callgate.calls import Result
 from callgate.codec import encode_any
-from callgate.driver import Clock, Invoke, Pass, failed, fed, logger, told, unread
+from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, told, unread
 from callgate.errors import JournalError, UsageError
 from callgate.journal import JournalStore
 from callgate.sandboxes.base import Frames
@@ -35,36 +35,23 @@ class _LoopDriver:
     def __init__(self, run: Pass) -> None:
         self._pass, self._clock = run, Clock(run)
         self._frames = Frames(run.limits.frame_mb)
-        self._inbox: deque[bytes | tuple[int, Result | UsageError]] = deque()
-        self._arrived = asyncio.Event()
+        self._returned: deque[tuple[int, Result | UsageError]] = deque()
         self._last: End | Pause | None = None
         self._over = False
         self._own: set[asyncio.Task[None]] = set()
-        self._reader: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> End | Pause:
         run, gate, guest = self._pass, self._pass.gate, self._pass.guest
         try:
-            await guest.asend(run.opening, self._clock.send_seconds())
-            while self._last is None:
-                if not self._inbox:
-                    await self._wait()
-                while self._inbox and self._last is None:
-                    await self._take(self._inbox.popleft())
-                    await self._carry_out(self._clock.look())
-                    if self._inbox:
-                        await asyncio.sleep(0)  # a guest that talks without end must not hold up the loop
-                if self._last is None:
-                    await self._carry_out(self._clock.look())
-            self._over = True
-            for arrived in self._inbox:
-                if isinstance(arrived, tuple):
-                    await self._late(*arrived)
-            return self._last
-        except TimeoutError:
-            await self._carry_out(unread(run, self._clock.now()))
-            assert self._last is not None  # noqa: S101 - fail() always ends the pass
+            try:
+                await self._send(run.opening)
+                while self._last is None:
+                    await self._hear()
+            except Unread:
+                await self._carry_out(unread(run, self._clock.now()))
+            if self._last is None:
+                raise AssertionError("a pass ended without saying how")
             return self._last
         except asyncio.CancelledError:
             for task in self._own:
@@ -72,65 +59,53 @@ class _LoopDriver:
             raise
         finally:
             self._over = True
-            self._stop_reader()
             guest.kill()
             gate.close()
+            if self._returned:
+                self._keep_running(self._leftovers())
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._own.discard(task)
-        self._unfinished.discard(task)
-
-    async def _wait(self) -> None:
-        """Wait for the guest, for a tool, or until it is time to look at the clock."""
-        if not self._own:
-            self._stop_reader()
-            if not self._inbox:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._clock.patience()):
-                        self._inbox.append(await self._pass.guest.areceive())
-            return
-        if self._reader is None and not self._pass.gate.waits_for_one_call:
-            self._reader = asyncio.create_task(self._read())
-        timer = asyncio.get_running_loop().call_later(self._clock.patience(), self._arrived.set)
-        await self._arrived.wait()
-        self._arrived.clear()
-        timer.cancel()
-
-    async def _read(self) -> None:
-        data = b"-"
-        while data:
+    async def _hear(self) -> None:
+        timer = asyncio.get_running_loop().call_later(self._clock.patience(), self._pass.guest.wake)
+        try:
             data = await self._pass.guest.areceive()
-            self._inbox.append(data)
-            self._arrived.set()
-            await asyncio.sleep(0)
+        finally:
+            timer.cancel()
+        while self._returned and self._last is None:
+            await self._take(*self._returned.popleft())
+        if data is not None and self._last is None:
+            await self._carry_out(fed(self._pass, self._frames, data, self._clock.now()))
+        if self._last is None:
+            await self._carry_out(self._clock.look())
 
-    def _stop_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            self._reader = None
+    async def _send(self, frame: bytes) -> None:
+        try:
+            await self._pass.guest.asend(frame, self._clock.send_seconds())
+        except TimeoutError:
+            raise Unread from None
 
-    async def _take(self, arrived: bytes | tuple[int, Result | UsageError]) -> None:
+    async def _take(self, n: int, result: Result | UsageError) -> None:
         gate = self._pass.gate
-        if isinstance(arrived, bytes):
-            await self._carry_out(fed(self._pass, self._frames, arrived, self._clock.now()))
-        elif isinstance(arrived[1], UsageError):
-            await self._carry_out(gate.fail("UsageError", str(arrived[1])))
+        if isinstance(result, UsageError):
+            await self._carry_out(gate.fail("UsageError", str(result)))
         else:
-            await self._carry_out(gate.returned(arrived[0], arrived[1], self._clock.now()))
+            await self._carry_out(gate.returned(n, result, self._clock.now()))
+
+    def _keep_running(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return task
 
     async def _carry_out(self, steps: list[Step]) -> None:
         run = self._pass
         for step in steps:  # grows while it is carried out
             if isinstance(step, Send):
-                await run.guest.asend(step.frame, self._clock.send_seconds())
+                await self._send(step.frame)
             elif isinstance(step, Record):
                 await run.store.aappend(run.key, step.position, step.lines)
                 steps.extend(run.gate.recorded(self._clock.now()))
             elif isinstance(step, Start):
-                task = asyncio.create_task(self._work(step))
-                self._own.add(task)
-                self._unfinished.add(task)
-                task.add_done_callback(self._forget)
+                self._own.add(self._keep_running(self._work(step)))
             elif isinstance(step, Notify):
                 told(run, step.call)
             elif isinstance(step, Keep):
@@ -141,11 +116,15 @@ class _LoopDriver:
     async def _work(self, start: Start) -> None:
         result = await run_call_async(self._pass.invoke, start)
         self._own.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        if not self._over:
-            self._inbox.append((start.n, result))
-            self._arrived.set()
-        else:
+        if self._over:
             await self._late(start.n, result)
+        else:
+            self._returned.append((start.n, result))
+            self._pass.guest.wake()
+
+    async def _leftovers(self) -> None:
+        while self._returned:
+            await self._late(*self._returned.popleft())
 
     async def _late(self, n: int, result: Result | UsageError) -> None:
         """Journal a tool that returned after the pass was over."""
@@ -153,8 +132,8 @@ class _LoopDriver:
             async with self._one_at_a_time:
                 try:
                     await self._carry_out(self._pass.gate.returned(n, result, self._clock.now()))
-                except JournalError:
-                    logger.exception("a tool returned after its action was over, and its journal had gone on")
+                except Exception:  # noqa: BLE001 - the action has its outcome; there is nobody to raise to
+                    logger.exception("a tool returned after its action was over, and could not be journalled")
 
 
 async def _keep(store: JournalStore, key: str, text: str) -> None:
@@ -178,5 +157,5 @@ async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
         if task is None or task.cancelling():
             raise  # it is we who are cancelled, not something inside the tool
         return failed(start.tool, start.call, error)
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises is a result
+    except BaseException as error:  # noqa: BLE001 - whatever a tool raises is a result, SystemExit too
         return failed(start.tool, start.call, error)

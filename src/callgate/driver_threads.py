@@ -9,13 +9,16 @@ from collections import deque
 from functools import partial
 
 from callgate.calls import Result
-from callgate.driver import Clock, Pass, fed, logger, run_call, told, unread
+from callgate.driver import Clock, Pass, Unread, fed, logger, run_call, told, unread
 from callgate.errors import JournalError, UsageError
 from callgate.journal import JournalStore
 from callgate.sandboxes.base import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
 __all__ = ["drive"]
+
+STEP_DOWN = 0.5
+"""Seconds that an interrupted caller waits for the thread that leads to leave the gate alone."""
 
 PATIENCE = 0.02
 """Seconds after which the thread that leads a pass and runs a tool itself is relieved."""
@@ -65,6 +68,7 @@ class _ThreadDriver:
         finally:
             guest.kill()
             self._pass.gate.close()
+            self._finished.wait(STEP_DOWN)
             self._close()
         if self._error is not None:
             raise self._error
@@ -86,17 +90,23 @@ class _ThreadDriver:
         try:
             try:
                 if turn == 0:
-                    self._pass.guest.send(self._pass.opening, self._clock.send_seconds())
+                    self._send(self._pass.opening)
                 while self._last is None and self._turn == turn:
                     if self._alone is None:
                         self._hear()
                     elif not self._run_alone(self._alone, turn):
                         return
-            except TimeoutError:
+            except Unread:
                 self._carry_out(unread(self._pass, self._clock.now()))
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             self._error = error
         self._finished.set()
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            self._pass.guest.send(frame, self._clock.send_seconds())
+        except TimeoutError:
+            raise Unread from None
 
     def _hear(self) -> None:
         data = self._pass.guest.receive(self._clock.patience())
@@ -125,7 +135,7 @@ class _ThreadDriver:
         run = self._pass
         for step in steps:  # grows while it is carried out
             if isinstance(step, Send):
-                run.guest.send(step.frame, self._clock.send_seconds())
+                self._send(step.frame)
             elif isinstance(step, Record):
                 run.store.append(run.key, step.position, step.lines)
                 steps.extend(run.gate.recorded(self._clock.now()))
@@ -172,8 +182,8 @@ class _ThreadDriver:
         if isinstance(result, Result):
             try:
                 self._carry_out(self._pass.gate.returned(n, result, self._clock.now()))
-            except JournalError:
-                logger.exception("a tool returned after its action was over, and its journal had gone on")
+            except Exception:  # noqa: BLE001 - the action has its outcome; there is nobody to raise to
+                logger.exception("a tool returned after its action was over, and could not be journalled")
 
 
 def keep(store: JournalStore, key: str, text: str) -> None:

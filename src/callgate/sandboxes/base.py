@@ -249,15 +249,15 @@ class Guest(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make the running or the next `receive` return None at once."""
+        """Make the running or the next `receive` or `areceive` return None at once."""
         ...
 
     async def asend(self, data: bytes, timeout: float | None) -> None:
         """The awaitable twin of `send`."""
         ...
 
-    async def areceive(self) -> bytes:
-        """Return the next bytes; b"" when the guest is gone. Cancelling it loses nothing."""
+    async def areceive(self) -> bytes | None:
+        """Return the next bytes; b"" when the guest is gone; None after a `wake`. Cancelling it loses nothing."""
         ...
 
     def cpu_seconds(self) -> float:

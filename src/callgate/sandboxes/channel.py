@@ -109,12 +109,24 @@ class SocketGuest:
             self._leave()
 
     def wake(self) -> None:
-        """Make the running or the next `receive` return None at once."""
+        """Make the running or the next `receive` or `areceive` return None at once."""
         with self._lock:
-            if not self._killed:
-                self._woken = True
+            if self._killed:
+                return
+            self._woken = True
+            loop = self._loop
+            if loop is None:
                 with suppress(BlockingIOError):
                     os.write(self._ring, b"!")
+        if loop is not None and loop is _running_loop():
+            self._rouse()
+        elif loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._rouse)
+
+    def _rouse(self) -> None:
+        if self._waiter is not None:
+            _settle(self._waiter)
 
     async def asend(self, data: bytes, timeout: float | None) -> None:
         """The awaitable twin of `send`."""
@@ -136,19 +148,24 @@ class SocketGuest:
         finally:
             self._leave()
 
-    async def areceive(self) -> bytes:
-        """Return the next bytes; b"" when the guest is gone. Cancelling it loses nothing."""
+    async def areceive(self) -> bytes | None:
+        """Return the next bytes, b"" or None; see `Guest.areceive`."""
         if not self._enter():
             return b""
         waiter = None
         try:
             self._listen()
-            while not self._arrived:
+            if self._arrived:
+                await asyncio.sleep(0)  # a guest that talks without end must not hold up the loop
+            while not self._arrived and not self._woken:
                 self._waiter = waiter = asyncio.get_running_loop().create_future()
                 await waiter
+            if self._woken:
+                self._woken = False
+                return None
             return self._arrived.popleft()
         finally:
-            if self._waiter is waiter:  # else the next one waits already, and this one was cancelled
+            if self._waiter is waiter:
                 self._waiter = None
             self._leave()
 
@@ -164,8 +181,7 @@ class SocketGuest:
             self._arrived.append(self._read())
         if self._arrived and (not self._arrived[-1] or len(self._arrived) > AHEAD):
             self._unlisten()  # at the end, or until somebody has read
-        if self._waiter is not None:
-            _settle(self._waiter)
+        self._rouse()
 
     def _unlisten(self) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -76,20 +76,24 @@ class DirectGuest:
             return b"" if self._killed else None
 
     def wake(self) -> None:
-        """Make the running or the next `receive` return None at once."""
+        """Make the running or the next `receive` or `areceive` return None at once."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
+        self._arrived.set()
 
     async def asend(self, data: bytes, timeout: float | None) -> None:
         """The awaitable twin of `send`."""
         self.send(data, timeout)
 
-    async def areceive(self) -> bytes:
-        """Return the next frames; b"" after `kill`."""
-        while not self._out and not self._killed:
+    async def areceive(self) -> bytes | None:
+        """Return the next frames, b"" or None; see `Guest.areceive`."""
+        while not self._out and not self._woken and not self._killed:
             self._arrived.clear()
             await self._arrived.wait()
+        if self._woken:
+            self._woken = False
+            return None
         return b"" if self._killed else self._out.popleft()
 
     def cpu_seconds(self) -> float:
