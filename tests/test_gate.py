@@ -513,3 +513,98 @@ def test_a_tool_that_returns_after_the_end_is_journalled_as_undelivered():
     one.now = 50
     one._carry_out(one.gate.returned(n, one._execute(start), 50))
     assert life.entries()[-1]["undelivered"] is True
+
+
+# ---- what a human said holds, whatever changed since
+
+
+@pytest.mark.parametrize("rule", [{"pay": {"when": lambda call: False}}, {}], ids=["when turned false", "rule removed"])
+@pytest.mark.parametrize(
+    ("decision", "ran"),
+    [
+        ("reject", []),
+        ({"type": "edit", "edited_action": {"name": "pay", "args": {"x": 99}}}, [("pay", {"x": 99})]),
+    ],
+    ids=["reject", "edit"],
+)
+def test_a_decision_holds_although_the_rule_changed(rule, decision, ran):
+    life = Life(world(interrupt_on={"pay": True}))
+    guest = sequence(("pay", {"x": 1}))
+    life.go(guest)
+    life.decide({"a/1": decision})
+    life.world.interrupt_on = rule
+    life.go(guest)
+    assert life.world.done == ran
+
+
+def test_a_call_that_was_asked_for_waits_although_the_rule_is_gone():
+    life = Life(world(interrupt_on={"pay": True}))
+    guest = sequence(("pay", {"x": 1}))
+    life.go(guest)
+    life.world.interrupt_on = {}
+    assert isinstance(life.go(guest), Pause)
+    assert life.world.done == []
+
+
+def test_an_approval_of_another_schema_is_used_up_by_the_new_question():
+    life = Life(world(interrupt_on={"pay": True}))
+    guest = sequence(("pay", {"x": 1}))
+    life.go(guest)
+    life.decide({"a/1": "approve"})
+    changed = {"type": "object", "properties": {"x": {"description": "now in dollars"}}}
+    life.world.tools = [tool_of("pay", schema=changed)]
+    assert isinstance(life.go(guest), Pause)
+    assert isinstance(life.go(guest), Pause)
+    assert life.world.done == []
+    life.decide({"a/1": "reject"})
+    assert life.go(guest).value == '["ApprovalRejected"]'
+
+
+def test_looking_at_an_unknown_outcome_again_asks_no_second_question():
+    life = Life(world())
+    guest = sequence(("put", {"x": 1}))
+    with pytest.raises(Killed):
+        life.go(guest, kill_after=2)
+    for _ in range(3):
+        assert isinstance(life.go(guest), Pause)
+    assert len(life.entries("asked")) == 1
+
+
+def test_an_unknown_outcome_may_be_told_before_anybody_looked():
+    life = Life(world())
+    guest = sequence(("put", {"x": 1}))
+    with pytest.raises(Killed):
+        life.go(guest, kill_after=2)
+    life.decide({"a/1": {"type": "done", "value": 7}})
+    assert life.go(guest).value == "[7]"
+
+
+def test_an_action_with_an_unknown_outcome_never_just_fails():
+    def broken():
+        yield [call(1, "put", x=1), call(5, "put", x=2)]
+
+    life = Life(world())
+    with pytest.raises(Killed):
+        life.go(sequence(("put", {"x": 1})), kill_after=2)
+    assert life.go(broken).status == "lost"
+    assert not life.entries("ended")
+    assert isinstance(life.go(sequence(("put", {"x": 1}))), Pause)
+
+
+def test_a_result_by_decision_keeps_the_frame_limit():
+    life = Life(world(interrupt_on={"pay": True}, limits=Limits(frame_mb=1)))
+    guest = sequence(("pay", {}))
+    life.go(guest)
+    life.decide({"a/1": {"type": "respond", "message": "x" * (2 << 20)}})
+    assert life.go(guest).value == '["LimitExceeded"]'
+
+
+def test_time_with_a_question_that_was_withdrawn_does_not_count():
+    def guest():
+        event = yield [call(1, "pay"), call(2, "get"), rest()]
+        assert event["answer"] == 2
+        event = yield [drop(1), rest(4.0)]
+        yield [end("done")]
+
+    life = Life(world(interrupt_on={"pay": True}, limits=Limits(seconds=6), latency=lambda call: 5))
+    assert life.go(guest).status == "completed"

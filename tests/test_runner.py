@@ -12,7 +12,16 @@ import time
 
 import pytest
 
-from callgate import CodeRunner, Limits, SandboxUnavailable, SqliteJournal, ToolFailed, UsageError, tool
+from callgate import (
+    CodeRunner,
+    JournalError,
+    Limits,
+    SandboxUnavailable,
+    SqliteJournal,
+    ToolFailed,
+    UsageError,
+    tool,
+)
 
 
 @tool(effect="read")
@@ -465,3 +474,132 @@ def test_a_crash_in_the_middle_of_a_write_repeats_nothing(tmp_path):
     assert process(-1, "look").stdout.split() == ["paused", "None", "[True]"]
     assert process(-1, "decide").stdout.split() == ["completed", "6", "[]"]
     assert log.read_text().split() == ["0", "1", "2", "3"]
+
+
+# ---- resuming when something else goes wrong
+
+
+def test_decisions_survive_a_sandbox_that_cannot_start(sandbox, tmp_path):
+    class Sometimes:
+        name, level, missing = "sometimes", "L0", False
+
+        def start(self, limits):
+            if self.missing:
+                raise SandboxUnavailable("not today")
+            return sandbox.start(limits)
+
+    where = Sometimes()
+    runner = CodeRunner([refund], sandbox=where, interrupt_on={"refund": True}, journal=SqliteJournal(tmp_path / "j"))
+    runner.run("x = refund(user='u')\nx + '!'", id="f")
+    where.missing = True
+    with pytest.raises(SandboxUnavailable):
+        runner.resume("f", {"f/1": "approve"})
+    where.missing = False
+    assert runner.resume("f", {"f/1": "approve"}).value == "refunded 1.0 to u!"
+
+
+@pytest.mark.parametrize("program", ["refund(user='u')", "print(refund(user='u'))"])
+def test_a_direct_run_pauses_and_resumes_alike(gated, program):
+    calls, run, resume = gated
+    assert run(program, id="one").status == "paused"
+    assert (
+        "refunded 2.0 to u"
+        in resume(
+            "one", {"one/1": {"type": "edit", "edited_action": {"name": "refund", "args": {"user": "u", "amount": 2}}}}
+        ).text
+    )
+    assert calls == [{"user": "u", "amount": 2}]
+
+
+def test_of_two_resumes_at_once_one_wins_and_the_write_runs_once(sandbox, tmp_path):
+    ran, journal = [], tmp_path / "journal.db"
+
+    def invoke(one, call):
+        ran.append(call.arguments)
+        time.sleep(0.05)
+        return "done"
+
+    def runner():
+        return CodeRunner([refund], sandbox=sandbox, interrupt_on={"refund": True}, journal=SqliteJournal(journal))
+
+    runner().run("x = refund(user='u')\nx + '!'", id="two")
+    results = []
+
+    def resume(one):
+        try:
+            results.append(one.resume("two", {"two/1": "approve"}, invoke=invoke).status)
+        except (JournalError, UsageError) as error:
+            results.append(type(error).__name__)
+
+    threads = [threading.Thread(target=resume, args=(runner(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(ran) == 1
+    assert "completed" in results
+
+
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_whatever_a_tool_raises_is_its_failure(run, raised):
+    def invoke(one, call):
+        raise raised
+
+    async def ainvoke(one, call):
+        raise raised
+
+    program = "r = []\nfor n in range(2):\n    try: rows(n=n)\n    except ToolFailed as e: r.append(str(e))\nr"
+    outcome = run(program, invoke=_either(run, invoke, ainvoke))
+    assert outcome.status == "completed", outcome.text
+    assert [raised.__name__ in text for text in outcome.value] == [True, True]
+
+
+def test_a_lost_sandbox_ends_as_lost_and_the_action_can_go_on(tmp_path):
+    from callgate.testing.fake import FakeSandbox
+
+    sandbox, journal = FakeSandbox(), SqliteJournal(tmp_path / "journal.db")
+    runner = CodeRunner([rows, refund], sandbox=sandbox, journal=journal)
+
+    def invoke(one, call):
+        if one.name == "rows":
+            sandbox.lose()
+        return one.invoke(call)
+
+    outcome = runner.run("a = refund(user='u')\nb = rows()\nc = rows(n=1)\nlen(b)", id="l", invoke=invoke)
+    assert outcome.status == "lost", outcome.text
+    again = CodeRunner([rows, refund], sandbox=FakeSandbox(), journal=journal).resume("l")
+    assert (again.status, again.value) == ("completed", 3)
+    sandbox.close()
+
+
+@pytest.mark.parametrize("size", range((1 << 20) - 160, (1 << 20) + 60, 20))
+def test_direct_and_sandboxed_values_have_the_same_bound(sandbox, size):
+    def text() -> str:
+        """Return a long text."""
+        return "x" * (size - 2)
+
+    runner = CodeRunner([text], sandbox=sandbox, limits=Limits(frame_mb=1))
+    direct, sandboxed = runner.run("text()"), runner.run("y = text()\ny + ''")
+    assert (direct.status, direct.error and direct.error.text) == (
+        sandboxed.status,
+        sandboxed.error and sandboxed.error.text,
+    )
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"frame_mb": 0.5}, {"calls": 1.0}, {"seconds": 0}, {"threads": True}, {"seconds": float("inf")}]
+)
+def test_limits_that_make_no_sense_are_refused(bounds):
+    with pytest.raises(UsageError):
+        Limits(**bounds)
+
+
+def test_an_id_that_is_no_text_is_refused(runner):
+    with pytest.raises(UsageError):
+        runner.run("rows()", id="\ud800")
+
+
+def test_what_was_dropped_is_not_promised(run):
+    outcome = run("print('x' * 200_000)")
+    assert "returns the first 65,536" in outcome.text
+    assert outcome.truncated[0].total == 200_001

@@ -88,7 +88,7 @@ def asked_for(frame: CallFrame, seen: Counter[tuple[str, str]], name: Callable[[
         arguments = encode(frame.args)
     except NotJSON as error:
         arguments, fault = "{}", str(error)
-    base = (frame.tool, digest(arguments))
+    base = (frame.tool, digest(arguments if fault is None else encode([fault])))
     occurrence = seen[base]
     seen[base] += 1
     call = name((*base, occurrence))

@@ -23,6 +23,7 @@ class ProgramClock:
         self.skew = 0.0
         """How far the program's clock is behind."""
         self._frozen: float | None = None
+        self._frozen_since = 0.0
         self._window_end: float | None = None
 
     def hear(self, now: float) -> None:
@@ -52,13 +53,14 @@ class ProgramClock:
     def freeze(self) -> None:
         """Stand still: a human is asked."""
         if self._frozen is None:
-            self._frozen = self.time()
+            self._frozen, self._frozen_since = self.time(), self.now
             self._window_end = self.now + WINDOW
 
     def thaw(self) -> None:
         """Go on: nobody is asked any more."""
         if self._frozen is not None:
             self.skew = self.now - self._frozen
+            self.deadline += self.now - self._frozen_since
             self._frozen = self._window_end = None
 
     def reopen(self) -> None:

@@ -52,7 +52,7 @@ def parse_decision(given: object, *, tool: Tool, allowed: tuple[str, ...]) -> De
             return Decision(type=kind, value=encode(fields.get("value")))
     except NotJSON as error:
         raise UsageError(f"{tool.name}: {error}") from error
-    return Decision(type=kind, message=str(fields.get("message", "")))
+    return Decision(type=kind, message=str(fields.get("message", "")).encode(errors="replace").decode())
 
 
 def decision_line(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from callgate.calls import CallState, Key, Result, asked_for
+from callgate.calls import CallState, Result, asked_for
 from callgate.clock import ProgramClock
 from callgate.codec import JSON
 from callgate.journal import Journal
@@ -69,7 +69,7 @@ class Gate:
         self._until: float | None = None
         self._off_script: CallState | None = None
         self._end: EndFrame | None = None
-        self._over = False
+        self._over = self._closed = False
 
     # ---- what the driver reports
 
@@ -132,7 +132,7 @@ class Gate:
 
     def close(self) -> None:
         """Let nothing start any more; tools that return are still journalled."""
-        self._over = True
+        self._over = self._closed = True
 
     @property
     def wake_at(self) -> float:
@@ -155,7 +155,7 @@ class Gate:
     # ---- frames
 
     def _on_call(self, frame: CallFrame) -> None:
-        call = asked_for(frame, self._seen, self._name)
+        call = asked_for(frame, self._seen, lambda key: self._recording.name(self._action, key))
         self.calls.append(call)
         if call.n != len(self.calls):
             self._break("the guest numbered its calls wrongly")
@@ -163,23 +163,12 @@ class Gate:
             self._conclude(limited("calls", self._printed))
         elif (record := self._recording.records.get(call.key)) is not None:
             record.met, record.n = True, call.n
-            call.recorded, call.asked, call.ran = True, record.asked, record.ran
-            call.unknown = record.unknown
+            call.recorded, call.ran, call.unknown = True, record.ran, record.unknown
+            call.asked = record.asked if record.unknown == (record.why == "unknown") else None
             if record.result is None:
                 self._held.append(call)
         else:
             self._held.append(call)
-
-    def _name(self, key: Key) -> str:
-        """Return the inner id of a call: the one it has in the journal, else one that no call ever had.
-
-        Humans answer under it, so it never moves to another call, whatever order a program asks in.
-        """
-        record = self._recording.records.get(key)
-        if record is not None:
-            return record.call
-        self._recording.named += 1
-        return f"{self._action}/{self._recording.named}"
 
     def _on_output(self, text: str) -> None:
         room = (self._limits.output_kb << 10) - self._printed
@@ -196,12 +185,13 @@ class Gate:
         """The program gave up on a call: withdraw a question or a start, never what was started."""
         call = self.calls[n - 1] if n <= len(self.calls) else None
         if call is None or call.dropped:
-            return self._break("the guest gave up on a call twice, or on none")
-        call.dropped = True
-        if not call.unknown and call.status in ("held", "waiting"):
-            self._asked.withdraw(call)  # it is passed over when its turn comes
-        if not self._asked:
-            self._clock.thaw()
+            self._break("the guest gave up on a call twice, or on none")
+        else:
+            call.dropped = True
+            if not call.unknown and call.status in ("held", "waiting"):
+                self._asked.withdraw(call)  # it is passed over when its turn comes
+            if not self._asked:
+                self._clock.thaw()
 
     def _on_end(self, frame: EndFrame) -> None:
         if not self._live:
@@ -342,7 +332,7 @@ class Gate:
         elif verdict == "run":
             self._execute(call)
         else:
-            self._finish(call, verdict)
+            self._finish(call, self._policy.fit(call, verdict))
 
     def _execute(self, call: CallState) -> None:
         tool = self._policy.tools[call.tool]
@@ -354,8 +344,12 @@ class Gate:
             self._out.add(start)
             return
         ran = f',"ran":{call.ran}' if call.ran is not None else ""
-        self._out.record_call("started", call, self._clock.time(), ran, lambda: self._out.add(start))
+        self._out.record_call("started", call, self._clock.time(), ran, lambda: self._begin(start))
         self._recording.decisions.pop(call.key, None)  # used up: a second unknown outcome is a second question
+
+    def _begin(self, start: Start) -> None:
+        if not self._closed:
+            self._out.add(start)
 
     def _finish(self, call: CallState, result: Result) -> None:
         """Record how a call ended; once that is durable it can be answered."""
@@ -385,9 +379,14 @@ class Gate:
         if self._over:
             return
         self._over = True
-        if isinstance(last, End):
-            self._out.record_end(last, "".join(self.output), self._limits.shown_chars)
-        self._out.after(lambda: self._out.add(last))
+        if isinstance(last, End) and last.status != "lost":
+            if self._recording.unresolved(self.calls):
+                text = "it is unknown whether a write happened that an earlier pass had started"
+                last = broken("UnknownOutcome", text, self._printed, lost=True)
+            else:
+                self._out.record_end(last, "".join(self.output), self._limits.shown_chars)
+        end = last
+        self._out.after(lambda: self._out.add(end))
 
     # ---- small parts
 

@@ -212,17 +212,21 @@ class SqliteJournal:
         """Keep lines in one transaction; see `JournalStore.append`."""
         with self._lock:
             connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
             try:
-                (count,) = connection.execute("SELECT count(*) FROM callgate_journal WHERE key = ?", (key,)).fetchone()
+                connection.execute("BEGIN IMMEDIATE")
+                query = "SELECT coalesce(max(position) + 1, 0) FROM callgate_journal WHERE key = ?"
+                (count,) = connection.execute(query, (key,)).fetchone()
                 if count != position:
                     raise _taken(key, position)
                 rows = ((key, position + index, line) for index, line in enumerate(lines))
                 connection.executemany("INSERT INTO callgate_journal VALUES (?, ?, ?)", rows)
-            except BaseException:
-                connection.execute("ROLLBACK")
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise JournalError(f"{self._path} cannot be written: {error}") from error
                 raise
-            connection.execute("COMMIT")
 
     def read(self, key: str) -> list[str]:
         """Return the lines under key; see `JournalStore.read`."""

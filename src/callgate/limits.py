@@ -42,5 +42,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             bound = getattr(self, field.name)
-            if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < float("inf"):
-                raise UsageError(f"Limits({field.name}={bound!r}): give a positive number")
+            kinds = (int, float) if field.name in ("seconds", "cpu_seconds") else (int,)
+            if type(bound) not in kinds or not 0 < bound < float("inf"):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                raise UsageError(f"Limits({field.name}={bound!r}): give a positive {wanted}")

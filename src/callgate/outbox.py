@@ -110,7 +110,7 @@ class Outbox:
             parts: more of it, as JSON text: `,"name":value` for each.
             then: what to do once the line is durable.
         """
-        if not call.recorded:
+        if not call.recorded and call.fault is None:
             parts = f',"args":{call.arguments}{parts}'
             call.recorded = True
         self._lines.append(self._journal.add_text(f'{{"e":"{kind}",{call.label},"at":{at!r}{parts}'))

@@ -9,6 +9,7 @@ from typing import Any
 
 from callgate.codec import JSON, decode, is_array, is_object
 from callgate.journal import Journal
+from callgate.sandboxes.base import TEXT_CHARS
 from callgate.steps import Status, Waiting
 
 __all__ = ["CallRecord", "Cut", "Fault", "Outcome"]
@@ -21,6 +22,9 @@ _INVISIBLE = re.compile(
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 """Control and format characters of Unicode, but for line ends and tabs: what could hide text or turn it around."""
+
+_ESCAPES = {"\r": "\\r", "\b": "\\b", "\f": "\\f"}
+"""As in JSON, so that no text grows longer than its JSON form."""
 
 _PRUNING = ((1000, 4000), (300, 2000), (100, 1000), (50, 500), (20, 300), (10, 200), (5, 100), (3, 60), (1, 40))
 """Items of a list or dict, and characters of a string, that each attempt to fit a value leaves."""
@@ -73,7 +77,9 @@ class Cut:
     total: int
     """Characters there were."""
     handle: str | None
-    """What `load_value` reads the rest by, or None where it was not kept."""
+    """What `load_value` reads it by, or None where it was not kept."""
+    kept: int
+    """Characters of it that `load_value` returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +114,11 @@ class Outcome:
 
 def visible(text: str) -> str:
     """Return text with control and bidirectional characters written as escapes."""
-    return _INVISIBLE.sub(
-        lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80" else f"\\u{ord(found[0]):04x}", text
-    )
+    return _INVISIBLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _ESCAPES.get(found[0]) or (f"\\x{ord(found[0]):02x}" if found[0] < "\x80" else f"\\u{ord(found[0]):04x}")
 
 
 def show_value(value: JSON, most: int) -> tuple[str, int]:
@@ -174,10 +182,12 @@ def render(
     parts, cuts = [_headline(status, error, limit, waiting)], list[Cut]()
     output = show_output(visible(stdout), most)
     if printed > len(stdout) or len(visible(stdout)) > most:
-        cuts.append(Cut(part="stdout", shown=len(output), total=printed, handle=handles.get("stdout")))
+        shown_output = min(len(output), most, printed)
+        handle = handles.get("stdout")
+        cuts.append(Cut(part="stdout", shown=shown_output, total=printed, handle=handle, kept=len(stdout)))
     shown, total = show_value(value, most)
     if total > len(shown) or total > most:
-        cuts.append(Cut(part="value", shown=len(shown), total=total, handle=handles.get("value")))
+        cuts.append(Cut(part="value", shown=len(shown), total=total, handle=handles.get("value"), kept=total))
     if output.strip():
         parts.append(output.rstrip("\n"))
     if value is not None:
@@ -196,7 +206,7 @@ def _headline(status: Status, error: Fault | None, limit: str | None, waiting: t
         return "" if status == "completed" else f"The program was ended: its limit {limit} is used up."
     where = f" in line {error.line}" if error.line is not None else ""
     quoted = f"\n    {error.line} | {visible(error.source[:SHORT])}" if error.source is not None else ""
-    text, kind = visible(error.text), visible(error.type)
+    text, kind = visible(error.text)[:TEXT_CHARS], visible(error.type)
     if status == "rejected":
         return f"The program was not run{f', see line {error.line}' if error.line else ''}: {text}{quoted}"
     if status == "lost":
@@ -207,7 +217,8 @@ def _headline(status: Status, error: Fault | None, limit: str | None, waiting: t
 
 def _tell_cut(cut: Cut) -> str:
     what = "The output" if cut.part == "stdout" else "The value"
-    rest = f"; load_value({cut.handle!r}) in a later program returns it" if cut.handle else ""
+    kept = "it" if cut.kept >= cut.total else f"the first {cut.kept:,}, the rest was dropped"
+    rest = f"; load_value({cut.handle!r}) in a later program returns {kept}" if cut.handle else ""
     return f"[{what} has {cut.total:,} characters, {cut.shown:,} are shown{rest}.]"
 
 

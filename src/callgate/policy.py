@@ -95,7 +95,11 @@ class Policy:
             return decided(call, decision)
         if (refused := self.refuse(call)) is not None:
             return refused
-        if call.unknown or not self.needs_human(call):
+        if call.unknown:
+            return "run"
+        # Once a human was asked about a call, a rule that changed since comes too late.
+        concerned = decision is not None or call.asked is not None or call.key[:2] in rejected
+        if not concerned and not self.needs_human(call):
             return "run"
         if decision is None or call.asked != self.shown(call):
             return self._refuse_question(call, rejected, asked) or "ask"
@@ -146,7 +150,7 @@ class Policy:
         if call.unknown:
             text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
         else:
-            approval = self._approvals[call.tool]
+            approval = self._approvals.get(call.tool, Approval())
             text, allowed = approval.describe(call.as_call()), approval.allowed
         return Waiting(call=call.as_call(), unknown=call.unknown, description=text, allowed=allowed)
 
@@ -189,8 +193,14 @@ def approvals(interrupt_on: InterruptOn | None, catalogue: Catalogue) -> dict[st
             "args_schema",
         }:
             raise UsageError(f"interrupt_on[{name!r}]: give True, False or allowed_decisions, description, when")
+        when: Any = given.get("when")
+        description: Any = given.get("description")
+        if not (when is None or callable(when)) or not (
+            description is None or callable(description) or isinstance(description, str)
+        ):
+            raise UsageError(f"interrupt_on[{name!r}]: when is a function of the call, description a text or one")
         allowed = tuple(given.get("allowed_decisions", DECISIONS))
         if not allowed or set(allowed) - set(DECISIONS):
             raise UsageError(f"interrupt_on[{name!r}]: allowed_decisions are of {DECISIONS}, got {allowed}")
-        read[name] = Approval(allowed=allowed, description=given.get("description"), when=given.get("when"))
+        read[name] = Approval(allowed=allowed, description=cast(Any, description), when=cast(Any, when))
     return read

@@ -45,7 +45,7 @@ class Questions:
         """Write the questions that the journal does not hold yet, as of program time at, and return them all."""
         for call in self._asked.values():
             shown = self._policy.shown(call)
-            if call.unknown or call.asked != shown:
+            if call.asked != shown:
                 parts = f',"why":"{"unknown" if call.unknown else "approval"}","schema":"{shown}"'
                 self._out.record_call("asked", call, at, parts)
         return Pause(waiting=tuple(map(self._policy.question, self._asked.values())))

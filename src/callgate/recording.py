@@ -7,11 +7,11 @@ same program asks the same calls in the same order when it is handed the same ev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from callgate.calls import Key, Result
+from callgate.calls import CallState, Key, Result
 from callgate.codec import JSON, digest, encode
 from callgate.decisions import Decision
 from callgate.errors import JournalError, ReplayDivergence
@@ -34,6 +34,7 @@ class Record:
     asked: str | None = None
     """None, or the digest of the tool's schema that a human was shown."""
     why: str = "approval"
+    """approval | unknown: what was asked last."""
     started: bool = False
     result: Result | None = None
     at: float = 0.0
@@ -84,6 +85,21 @@ class Recording:
     last_at: float = 0.0
     ended: bool = False
     empty: bool = True
+
+    def name(self, action: str, key: Key) -> str:
+        """Return the inner id of a call: the one it has in the journal, else one that no call ever had.
+
+        Humans answer under it, so it never moves to another call, whatever order a program asks in.
+        """
+        if (record := self.records.get(key)) is not None:
+            return record.call
+        self.named += 1
+        return f"{action}/{self.named}"
+
+    def unresolved(self, calls: Sequence[CallState]) -> bool:
+        """Say whether nobody knows yet how a write ended, given the calls of this pass."""
+        unknown = [record for record in self.records.values() if record.unknown]
+        return any(not record.met or calls[record.n - 1].result is None for record in unknown)
 
     def missing(self) -> list[Record]:
         """Return what binds and was not asked for again."""
@@ -165,6 +181,7 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
     match entry["e"]:
         case "asked":
             record.asked, record.why = entry["schema"], entry["why"]
+            recording.decisions.pop(key, None)  # what it answered is no longer the question
         case "started":
             record.started = True
             record.ran = encode(entry["ran"]) if "ran" in entry else record.ran
@@ -189,7 +206,7 @@ def _result(entry: dict[str, JSON], kept: Callable[[str], str]) -> Result:
 
 def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, JSON]) -> None:
     record = labels.get(entry["call"])
-    if record is None or record.asked is None:
+    if record is None or not record.binds:
         raise JournalError(f"a decision for {entry['call']}, a call nobody was asked about")
     given = entry["decision"]
     decision = Decision(

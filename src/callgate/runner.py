@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import platform
 import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from callgate.calls import CallState
-from callgate.codec import JSON
+from callgate.codec import JSON, NotJSON, encode
 from callgate.decisions import OUTCOMES, decision_line
 from callgate.discovery import reserved_tools
 from callgate.driver import Invoke, Pass
@@ -22,6 +21,7 @@ from callgate.driver_asyncio import drive_async
 from callgate.driver_threads import drive
 from callgate.errors import JournalError, ProgramError, UsageError
 from callgate.gate import Gate
+from callgate.invoking import ainvoke_tool, invoke_tool, unless_reserved
 from callgate.journal import FORMAT, Journal, JournalStore, MemoryJournal
 from callgate.limits import Limits
 from callgate.outcome import Outcome
@@ -33,7 +33,7 @@ from callgate.sandboxes.base import Guest, Sandbox, frame
 from callgate.sandboxes.direct import DirectGuest
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import RESERVED_NAMES, Call, Catalogue, Tool
+from callgate.tools import Catalogue, Tool
 from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
@@ -54,6 +54,7 @@ class _Action:
     direct: Direct | None
     fault: ProgramError | None = None
     """Why it is not run at all."""
+    limits: Limits
     journal: Journal = field(default_factory=Journal)
     recording: Recording = field(default_factory=Recording)
 
@@ -67,7 +68,7 @@ class CodeRunner:
         limits: of each action.
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
-        journal: where actions are recorded; None keeps them in memory.
+        journal: where actions are recorded; None keeps them in memory, for as long as the runner lives.
         on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
             raises is logged and ignored.
 
@@ -123,6 +124,8 @@ class CodeRunner:
         Raises:
             UsageError: if the key was used before.
             SandboxUnavailable: if this host cannot isolate the program; nothing ran.
+            SandboxLost: if the sandbox went away before the program began; nothing ran.
+            JournalError: if the journal cannot be written; tools may have run.
         """
         action = self._prepare(program, id, key, thread)
         guest = None
@@ -156,6 +159,10 @@ class CodeRunner:
 
     def _prepare(self, program: str, given_id: str | None, key: str | None, thread: str) -> _Action:
         action_id = given_id or _made_up_id()
+        try:
+            encode([action_id, key, thread])
+        except NotJSON as error:
+            raise UsageError(f"id, key and thread are plain text: {error}") from error
         source, one, fault = program, None, None
         try:
             source = normalise(program)
@@ -163,7 +170,15 @@ class CodeRunner:
             one = direct(source, self.catalogue)
         except ProgramError as error:
             fault = error
-        return _Action(id=action_id, key=key or action_id, thread=thread, program=source, direct=one, fault=fault)
+        return _Action(
+            id=action_id,
+            key=key or action_id,
+            thread=thread,
+            program=source,
+            direct=one,
+            fault=fault,
+            limits=self.limits,
+        )
 
     def _first_lines(self, action: _Action) -> list[str]:
         sandboxed = action.fault is None and action.direct is None
@@ -212,14 +227,17 @@ class CodeRunner:
             UsageError: for an action that is unknown or over, or a decision that does not fit its call. Nothing is
                 recorded and nothing runs then.
             JournalError: if the journal was changed, or another run goes on with the same action.
+            SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
+            SandboxLost: if the sandbox went away before the program began; likewise.
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
         journal = _journal(id, self._store.read(id))
         kept = {handle: self._store.read(_kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
-        if lines:
-            self._store.append(id, len(journal) - len(lines), lines)
-        guest = self._direct(action) or self._sandbox.start(self.limits)
+        guest = self._direct(action) or self._sandbox.start(action.limits)
+        with _guarded(guest):
+            if lines:
+                self._store.append(id, len(journal) - len(lines), lines)
         return self._go(action, guest, invoke)
 
     async def aresume(
@@ -233,9 +251,10 @@ class CodeRunner:
         journal = _journal(id, await self._store.aread(id))
         kept = {handle: await self._store.aread(_kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
-        if lines:
-            await self._store.aappend(id, len(journal) - len(lines), lines)
-        guest = self._direct(action) or await self._sandbox.astart(self.limits)
+        guest = self._direct(action) or await self._sandbox.astart(action.limits)
+        with _guarded(guest):
+            if lines:
+                await self._store.aappend(id, len(journal) - len(lines), lines)
         return await self._ago(action, guest, invoke)
 
     def _reopen(
@@ -266,6 +285,7 @@ class CodeRunner:
             program=header["program"],
             direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
             journal=journal,
+            limits=Limits(**header["limits"]),  # what it began with: the guest and its replay depend on them
             recording=recording,
         )
         return action, lines
@@ -273,22 +293,23 @@ class CodeRunner:
     # ---- one pass
 
     def _direct(self, action: _Action) -> Guest | None:
-        one = action.direct
-        if one is None:
+        if action.direct is None:
             return None
-        return DirectGuest(tool=one.tool, arguments=one.arguments, line=one.line, show=one.show)
+        return DirectGuest(**asdict(action.direct), frame_mb=action.limits.frame_mb)
 
     def _go(self, action: _Action, guest: Guest, invoke: Invoke | None) -> Outcome:
-        one = self._pass(action, guest, _unless_reserved(invoke, _invoke))
+        with _guarded(guest):
+            one = self._pass(action, guest, unless_reserved(invoke, invoke_tool))
         return self._report(action, one.gate, drive(one))
 
     async def _ago(self, action: _Action, guest: Guest, invoke: Invoke | None) -> Outcome:
-        one = self._pass(action, guest, _unless_reserved(invoke, self._ainvoke))
+        with _guarded(guest):
+            one = self._pass(action, guest, unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers)))
         return self._report(action, one.gate, await drive_async(one))
 
     def _pass(self, action: _Action, guest: Guest, invoke: Invoke) -> Pass:
         reserved = reserved_tools(self.catalogue, self._store, functools.partial(_kept_key, action.journal))
-        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, self.limits)
+        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
         gate = Gate(
             action=action.id,
             policy=policy,
@@ -304,14 +325,14 @@ class CodeRunner:
             store=self._store,
             key=action.key,
             kept=functools.partial(_kept_key, action.journal),
-            limits=self.limits,
+            limits=action.limits,
             invoke=invoke,
             listen=self._listen if self._on_event is not None else None,
             workers=self._workers,
         )
 
     def _opening(self, action: _Action) -> bytes:
-        header, limits = action.journal.header, self.limits
+        header, limits = action.journal.header, action.limits
         run: JSON = {
             "program": action.program,
             "seed": header["seed"],
@@ -322,7 +343,7 @@ class CodeRunner:
         return frame({"run": run})
 
     def _report(self, action: _Action, gate: Gate, last: End | Pause) -> Outcome:
-        return report(last, gate=gate, journal=action.journal, program=action.program, limits=self.limits)
+        return report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
 
     def _listen(self, call: CallState) -> None:
         assert self._on_event is not None  # noqa: S101 - only passed on when it is set
@@ -337,35 +358,14 @@ class CodeRunner:
             }
         )
 
-    async def _ainvoke(self, tool: Tool, call: Call) -> Any:
-        if tool.ainvoke is not None:
-            return await tool.ainvoke(call)
-        return await self._workers.run(functools.partial(_invoke, tool, call))
-
-
-def _unless_reserved(given: Invoke | None, own: Invoke) -> Invoke:
-    """Return given, where there is one, for everything but callgate's own tools."""
-    if given is None:
-        return own
-    return lambda tool, call: (own if tool.name in RESERVED_NAMES else given)(tool, call)
-
-
-def _invoke(tool: Tool, call: Call) -> Any:
-    if tool.invoke is not None:
-        return tool.invoke(call)
-    if tool.ainvoke is not None:
-        return asyncio.run(_awaited(tool.ainvoke(call)))
-    raise UsageError(f"tool {tool.name!r} has no invoke: it runs only inside the framework it came from")
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
-
 
 def _journal(action_id: str, lines: list[str]) -> Journal:
     if not lines:
         raise UsageError(f"there is no action {action_id!r} in this journal")
-    return Journal(lines)
+    journal = Journal(lines)
+    if (written := journal.header.get("format")) != FORMAT:
+        raise JournalError(f"action {action_id!r} was written in format {written}, this version reads {FORMAT}")
+    return journal
 
 
 def _kept_key(journal: Journal, handle: str) -> str:
@@ -379,14 +379,22 @@ def _made_up_id() -> str:
 
 
 @contextmanager
+def _guarded(guest: Guest | None) -> Generator[None]:
+    """Kill the guest if what prepares its pass fails."""
+    try:
+        yield
+    except BaseException:
+        if guest is not None:
+            guest.kill()
+        raise
+
+
+@contextmanager
 def _opened(action: _Action, guest: Guest | None) -> Generator[None]:
     """Kill the guest if the action's first lines cannot be kept."""
     try:
-        yield
-    except BaseException as error:
-        if guest is not None:
-            guest.kill()
-        if isinstance(error, JournalError):
-            text = f"id {action.key!r} is already used; give each action an id of its own, or resume this one"
-            raise UsageError(text) from error
-        raise
+        with _guarded(guest):
+            yield
+    except JournalError as error:
+        text = f"id {action.key!r} is already used, or cannot be kept ({error}); give each action an id of its own"
+        raise UsageError(text) from error

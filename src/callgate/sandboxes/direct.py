@@ -11,10 +11,13 @@ import threading
 from collections import deque
 from typing import Literal
 
-from callgate.codec import JSON, decode
+from callgate.codec import JSON, decode, encode
 from callgate.sandboxes.base import HEADER, frame
 
 __all__ = ["DirectGuest"]
+
+_ENVELOPE = 104
+"""Bytes of a frame that a sandboxed guest reserves beside a value without an error."""
 
 
 class DirectGuest:
@@ -25,10 +28,14 @@ class DirectGuest:
         arguments: its arguments.
         line: of the program, named where the call fails.
         show: whether the result is the program's value or is printed.
+        frame_mb: how large a value may be, in MiB.
     """
 
-    def __init__(self, *, tool: str, arguments: dict[str, JSON], line: int, show: Literal["value", "print"]) -> None:
+    def __init__(
+        self, *, tool: str, arguments: dict[str, JSON], line: int, show: Literal["value", "print"], frame_mb: int
+    ) -> None:
         self._tool, self._arguments, self._line, self._show = tool, arguments, line, show
+        self._most = frame_mb << 20
         self._out: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._woken = self._killed = False
@@ -54,6 +61,11 @@ class DirectGuest:
                 told["limit"] = error["limit"]
             return frame({"end": {"value": None, "error": told, "printed": 0}})
         if self._show == "value":
+            size = len(encode(answer["value"]))
+            if size + _ENVELOPE > self._most:
+                text = f"the program's value takes {size:,} bytes, it may take {self._most - _ENVELOPE:,}"
+                told = {"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"}
+                return frame({"end": {"value": None, "error": told, "printed": 0}})
             return frame({"end": {"value": answer["value"], "error": None, "printed": 0}})
         text = f"{answer['value']}\n"
         return frame({"out": text}) + frame({"end": {"value": None, "error": None, "printed": len(text)}})

@@ -107,7 +107,8 @@ class Action:
             fault = encode({"type": "Exception", "text": "", "line": None, "trace": []})
         printed = self._counter.printed
         if len(value) + len(fault) + 100 > calls.most:
-            text = f"the program's value takes {len(value):,} bytes, it may take {calls.most:,}"
+            room = calls.most - len(fault) - 100
+            text = f"the program's value takes {len(value):,} bytes, it may take {room:,}"
             fault = encode({"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"})
             value = "null"
         baton.channel.post(f'{{"end":{{"value":{value},"error":{fault},"printed":{printed}}}}}'.encode("ascii"))
