@@ -56,7 +56,7 @@ def test_a_frame_above_the_limit_is_refused_before_its_body_arrives():
 
 def test_all_that_a_guest_sends_is_bounded():
     frames, most = Frames(1), 1 << 20
-    one = framed(json.dumps({"out": "x" * (most - 10)}).encode())
+    one = framed(json.dumps({"out": "x" * (most - 20)}).encode())
     for _ in range(7):
         list(frames.feed(one))
     with pytest.raises(BadFrame):

@@ -107,6 +107,12 @@ def test_x32_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("clone3", (0, 0), "ENOSYS"),
         ("tgkill", (1, 5, 9), ALLOW),
         ("tgkill", (2, 5, 9), "EPERM"),
+        ("getsockopt", (3, 1, 3), ALLOW),  # SO_TYPE
+        ("getsockopt", (3, 1, 77), "EPERM"),  # SO_PEERPIDFD
+        ("recvfrom", (3, 0, 1, 0x40), ALLOW),
+        ("recvfrom", (3, 0, 1, 0x41), "EPERM"),  # MSG_OOB
+        ("sendto", (3, 0, 1, 0x1, 0), "EPERM"),
+        ("sendto", (3, 0, 1, 0x40, 0), ALLOW),
         ("socketpair", (1, 1), ALLOW),
         ("socketpair", (16, 3), "EPERM"),
         ("sendto", (3, 0, 1, 0, 0, 0), ALLOW),

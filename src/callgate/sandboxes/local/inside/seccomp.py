@@ -39,7 +39,7 @@ ALLOWED = {
         eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime pause
     """,
     "the channel and socket pairs": """
-        recvfrom shutdown getsockname getpeername getsockopt
+        recvfrom shutdown getsockname getpeername
     """,
     "memory": """
         mmap munmap mprotect mremap madvise brk msync
@@ -108,6 +108,8 @@ _GUEST = 1
 _FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 1030, 1032)  # F_DUPFD GETFD SETFD GETFL SETFL GETLK DUPFD_CLOEXEC GETPIPE_SZ
 _FCNTL_LOCKS = (6, 7)  # F_SETLK SETLKW
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
+_SOCKET_OPTIONS = (3, 4, 30, 38, 39)  # SO_TYPE ERROR ACCEPTCONN PROTOCOL DOMAIN: none hands out a descriptor
+_MSG_OOB = 1
 _PRCTL_ALLOWED = (15, 16, 0x53564D41)  # PR_SET_NAME GET_NAME SET_VMA
 
 
@@ -147,7 +149,16 @@ def _rules() -> dict[str, Code]:
         ],
         "tgkill": _among(0, (_GUEST,), _ALLOW, _return(_ERRNO | EPERM)),
         "socketpair": _among(0, (_AF_UNIX,), _ALLOW, _return(_ERRNO | EPERM)),
+        "getsockopt": _among(2, _SOCKET_OPTIONS, _ALLOW, _return(_ERRNO | EPERM)),
+        "recvfrom": [
+            (_LOAD, 0, 0, _ARGUMENTS + 3 * 8),
+            (_ANY_BIT, 1, 0, _MSG_OOB),
+            _return(_ALLOW),
+            _return(_ERRNO | EPERM),
+        ],
         "sendto": [
+            (_LOAD, 0, 0, _ARGUMENTS + 3 * 8),
+            (_ANY_BIT, 5, 0, _MSG_OOB),
             (_LOAD, 0, 0, _ARGUMENTS + 4 * 8),
             (_EQUAL, 0, 3, 0),
             (_LOAD, 0, 0, _ARGUMENTS + 4 * 8 + 4),

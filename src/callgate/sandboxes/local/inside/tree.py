@@ -1,7 +1,7 @@
 """The file system a guest sees: the interpreter, the system's libraries, three devices, and nothing else."""
 
 # pathlib costs the launch more than all else it imports.
-# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH211
+# ruff: noqa: PTH208, PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH211
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _CLOEXEC = 0x80000
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_MS_RDONLY = 1
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
 _MNT_DETACH = 2
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
@@ -51,12 +52,32 @@ def enter(interpreter: list[tuple[str, str]]) -> None:
     for content, path in links:
         os.makedirs(os.path.dirname(path.lstrip("/")) or ".", exist_ok=True)
         os.symlink(content, path.lstrip("/"))
+    for path in _hidden():
+        flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+        syscall(_LAYER, "mount", b"tmpfs", os.fsencode(path), b"tmpfs", flags, b"size=4k,mode=755")
     os.mkdir("tmp")
     # The old root is stacked over the new one and taken away at once: no directory for it is needed.
     syscall(_LAYER, "pivot_root", b".", b".")
     syscall(_LAYER, "umount2", b".", _MNT_DETACH)
     os.chdir("/")
     _set(_AT_FDCWD, b"/", 0, _RDONLY | _NOSUID | _NODEV | _NOEXEC)
+
+
+def _hidden() -> list[str]:
+    """Return what lies in the shown trees, below the current directory, and is the host's business."""
+    paths = ["usr/etc", "usr/src", "usr/lib/python3/dist-packages"]
+    paths += [f"usr/local/{name}" for name in ("etc", "src", "share/ca-certificates")]
+    for libraries in (f"{HOME.lstrip('/')}/lib", "usr/lib", "usr/local/lib"):
+        versions = [name for name in _listed(libraries) if name.startswith("python3")]
+        paths += [f"{libraries}/{name}/{kind}-packages" for name in versions for kind in ("site", "dist")]
+    return [path for path in dict.fromkeys(paths) if os.path.isdir(path) and not os.path.islink(path)]
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
 
 
 def private_tmp(megabytes: int) -> None:
