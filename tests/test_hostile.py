@@ -80,7 +80,7 @@ def test_an_error_of_a_guest_is_cut_to_its_form():
     body = json.dumps({"end": {"value": None, "error": error, "printed": 0}}).encode()
     (ended,) = Frames(16).feed(framed(body))
     assert len(ended.error["type"]) <= 200
-    assert len(ended.error["text"]) == 8000
+    assert len(ended.error["text"]) == 8100
     assert (ended.error["line"], ended.error["trace"]) == (None, [[1, "f"]])
     assert "limit" not in ended.error
 
@@ -262,4 +262,4 @@ def test_a_failing_tools_text_is_bounded(sandbox):
         raise ToolFailed("x" * 1_000_000)
 
     outcome = CodeRunner([wordy], sandbox=sandbox).run("wordy()")
-    assert len(outcome.error.text) == 8000
+    assert len(outcome.error.text) == 8100

@@ -44,7 +44,7 @@ FRAMES_BUDGET = 8
 """How many times `Limits.frame_mb` a guest may send in all: what it sends is held, and kept, by the host."""
 NAME_CHARS = 200
 """Characters of a tool's, a function's or an exception's name that a guest can make the host look at."""
-TEXT_CHARS = 8_000
+TEXT_CHARS = 8_100
 """Characters of an error's text, likewise."""
 TRACE_FRAMES = 40
 LIMIT_NAMES = frozenset(field.name for field in fields(Limits))
