@@ -227,7 +227,7 @@ def test_a_gated_call_pauses_and_runs_once_approved():
     guest = sequence(("put", {"x": 1}), ("pay", {"y": 2}), ("put", {"x": 3}))
     paused = life.go(guest)
     assert isinstance(paused, Pause)
-    assert [(one.call.id, one.call.arguments) for one in paused.waiting] == [("a/2", {"y": 2})]
+    assert [(one.id, one.arguments) for one in paused.waiting] == [("a/2", {"y": 2})]
     assert life.world.done == [("put", {"x": 1})]
     life.decide({"a/2": "approve"})
     assert life.go(guest).status == "completed"
@@ -254,7 +254,7 @@ def test_decisions(decision, answer, ran):
 def test_all_waiting_calls_are_asked_in_one_pause():
     life = Life(world(interrupt_on={"pay": True}))
     paused = life.go(parallel(("pay", {"x": 1}), ("get", {}), ("pay", {"x": 2})))
-    assert [one.call.arguments for one in paused.waiting] == [{"x": 1}, {"x": 2}]
+    assert [one.arguments for one in paused.waiting] == [{"x": 1}, {"x": 2}]
 
 
 def test_a_running_tool_finishes_before_the_pause():
@@ -277,7 +277,7 @@ def test_a_call_left_undecided_waits_on():
     life.go(guest)
     life.decide({"a/1": "approve"})
     paused = life.go(guest)
-    assert [one.call.id for one in paused.waiting] == ["a/2"]
+    assert [one.id for one in paused.waiting] == ["a/2"]
     life.decide({"a/2": "approve"})
     assert life.go(guest).status == "completed"
     assert sorted(arguments["x"] for _, arguments in life.world.done) == [1, 2]
@@ -328,7 +328,7 @@ def test_when_decides_per_call_and_fails_closed():
 
     life = Life(world(interrupt_on={"pay": {"when": when}}))
     paused = life.go(sequence(("pay", {"amount": 5}), ("pay", {"amount": 50})))
-    assert [one.call.arguments for one in paused.waiting] == [{"amount": 50}]
+    assert [one.arguments for one in paused.waiting] == [{"amount": 50}]
     broken = Life(world(interrupt_on={"pay": {"when": lambda call: 1 / 0}}))
     assert isinstance(broken.go(sequence(("pay", {}))), Pause)
 
@@ -353,7 +353,7 @@ def test_a_write_of_unknown_outcome_is_never_repeated_and_a_human_is_asked():
     with pytest.raises(Killed):
         life.go(guest, kill_after=2)
     paused = life.go(guest)
-    assert [(one.call.id, one.unknown) for one in paused.waiting] == [("a/1", True)]
+    assert [(one.id, one.unknown) for one in paused.waiting] == [("a/1", True)]
     assert life.world.done == []
 
 
@@ -412,7 +412,7 @@ def test_killed_at_every_line_no_write_is_doubled_and_the_end_is_the_same(seed):
         while isinstance(last, Pause):
             happened = len([1 for tool, _ in life.world.done if tool == "put"])
             recorded = len([1 for entry in life.entries("done") if entry["tool"] == "put"])
-            waiting = last.waiting[0].call
+            waiting = last.waiting[0]
             value = {"tool": "put", **waiting.arguments}
             decision = {"type": "done", "value": value} if happened > recorded else "run again"
             life.decide({waiting.id: decision})
@@ -500,7 +500,7 @@ def test_a_second_replay_hands_over_the_same_events_as_the_first():
         if isinstance(last, End):
             break
         before = life.passes[-1].events
-        life.decide({one.call.id: "approve" for one in last.waiting})
+        life.decide({one.id: "approve" for one in last.waiting})
         last = life.go(guest)
         assert life.passes[-1].events[: len(before)] == before
 

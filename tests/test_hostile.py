@@ -118,11 +118,11 @@ def test_an_approval_never_moves_to_another_call_however_a_program_reorders_its_
 
     life = Life(World(tools=[tool_of("pay"), tool_of("note")], interrupt_on={"pay": True, "note": True}))
     first = life.go(asking(pay, note, third))
-    ids = {json.dumps(one.call.arguments): one.call.id for one in first.waiting}
+    ids = {json.dumps(one.arguments): one.id for one in first.waiting}
     life.decide({ids[json.dumps(third[1])]: "approve"})
     second = life.go(asking(note, pay, third))
     assert isinstance(second, Pause)
-    assert {json.dumps(one.call.arguments): one.call.id for one in second.waiting}.items() <= ids.items()
+    assert {json.dumps(one.arguments): one.id for one in second.waiting}.items() <= ids.items()
     life.decide({ids[json.dumps(note[1])]: "approve", ids[json.dumps(pay[1])]: {"type": "reject"}})
     life.go(asking(note, pay, third))
     assert ("pay", {"to": "mallory"}) not in life.world.done

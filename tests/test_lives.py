@@ -118,12 +118,12 @@ class Laboratory:
             if decisions and self.chance.random() < 0.2:
                 continue
             if not one.unknown:
-                decisions[one.call.id] = "approve"
+                decisions[one.id] = "approve"
                 continue
-            happened = self.world.done.count((one.call.tool, one.call.arguments))
-            value = {"tool": one.call.tool, **one.call.arguments}
-            known = recorded(life, one.call.tool, one.call.arguments)
-            decisions[one.call.id] = {"type": "done", "value": value} if happened > known else "run again"
+            happened = self.world.done.count((one.tool, one.arguments))
+            value = {"tool": one.tool, **one.arguments}
+            known = recorded(life, one.tool, one.arguments)
+            decisions[one.id] = {"type": "done", "value": value} if happened > known else "run again"
         return decisions
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from callgate import Call, CallRecord, Fault, Waiting
+from callgate import CallRecord, Fault, Waiting
 from callgate.outcome import render, show_output, show_value, visible
 
 
@@ -72,7 +72,9 @@ FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
                 "status": "paused",
                 "waiting": (
                     Waiting(
-                        call=Call(id="a/1", tool="pay", arguments={"n": 1}),
+                        id="a/1",
+                        tool="pay",
+                        arguments={"n": 1},
                         unknown=False,
                         description="",
                         allowed=("approve",),

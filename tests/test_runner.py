@@ -386,8 +386,8 @@ def test_approvals_one_after_the_other_repeat_nothing(gated):
     outcome = run(PROGRAM, id="a")
     for n in range(3):
         assert outcome.status == "paused"
-        assert [one.call.arguments["user"] for one in outcome.waiting] == [f"u{n}"]
-        outcome = resume("a", {outcome.waiting[0].call.id: "approve"})
+        assert [one.arguments["user"] for one in outcome.waiting] == [f"u{n}"]
+        outcome = resume("a", {outcome.waiting[0].id: "approve"})
     assert (outcome.status, len(outcome.value)) == ("completed", 3)
     assert [call.get("user", "rows") for call in calls] == ["rows", "u0", "u1", "u2"]
 
@@ -395,10 +395,10 @@ def test_approvals_one_after_the_other_repeat_nothing(gated):
 def test_parallel_approvals_are_asked_at_once_and_answered_by_id(gated):
     calls, run, resume = gated
     outcome = run("r = call_tools([('refund', {'user': u}) for u in 'abc'])\nr", id="p")
-    by_user = {one.call.arguments["user"]: one.call.id for one in outcome.waiting}
+    by_user = {one.arguments["user"]: one.id for one in outcome.waiting}
     edited = {"type": "edit", "edited_action": {"name": "refund", "args": {"user": "z"}}}
     outcome = resume("p", {by_user["b"]: edited, by_user["c"]: {"type": "respond", "message": "no need"}})
-    assert [one.call.id for one in outcome.waiting] == [by_user["a"]]
+    assert [one.id for one in outcome.waiting] == [by_user["a"]]
     outcome = resume("p", {by_user["a"]: "approve"})
     assert outcome.value == ["refunded 1.0 to a", "refunded 1.0 to z", "no need"]
     assert sorted(call["user"] for call in calls) == ["a", "z"]

@@ -201,7 +201,7 @@ def render(
 
 def _headline(status: Status, error: Fault | None, limit: str | None, waiting: tuple[Waiting, ...]) -> str:
     if status == "paused":
-        return "Waiting for a human: " + "; ".join(_call(one.call.tool, one.call.arguments) for one in waiting)
+        return "Waiting for a human: " + "; ".join(_call(one.tool, one.arguments) for one in waiting)
     if status == "completed" or error is None:
         return "" if status == "completed" else f"The program was ended: its limit {limit} is used up."
     where = f" in line {error.line}" if error.line is not None else ""

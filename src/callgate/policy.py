@@ -152,7 +152,15 @@ class Policy:
         else:
             approval = self._approvals.get(call.tool, Approval())
             text, allowed = approval.describe(call.as_call()), approval.allowed
-        return Waiting(call=call.as_call(), unknown=call.unknown, description=text, allowed=allowed)
+        asked = call.as_call()
+        return Waiting(
+            id=asked.id,
+            tool=asked.tool,
+            arguments=asked.arguments,
+            unknown=call.unknown,
+            description=text,
+            allowed=allowed,
+        )
 
     def shown(self, call: CallState) -> str:
         """Return a digest of the tool as a human is shown it: an approval holds for exactly this."""

@@ -68,8 +68,11 @@ class Notify(NamedTuple):
 class Waiting:
     """A call that waits for a human."""
 
-    call: Call
-    """Its inner id, under which it is answered, its tool, and exactly the arguments that will run if approved."""
+    id: str
+    """Its inner id; it is answered under it."""
+    tool: str
+    arguments: dict[str, JSON]
+    """Exactly what will run if it is approved."""
     unknown: bool
     """Whether it was started before and nobody knows how it ended, rather than waiting for an approval."""
     description: str
