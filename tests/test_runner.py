@@ -603,3 +603,38 @@ def test_what_was_dropped_is_not_promised(run):
     outcome = run("print('x' * 200_000)")
     assert "returns the first 65,536" in outcome.text
     assert outcome.truncated[0].total == 200_001
+
+
+INTERRUPTED = """
+import _thread, threading, time
+from callgate import CodeRunner, tool
+from callgate.testing.fake import FakeSandbox
+
+ran = []
+
+@tool
+def step(n: int) -> int:
+    ran.append(n)
+    if n == 1:
+        _thread.interrupt_main()
+        time.sleep(0.2)
+    return n
+
+runner = CodeRunner([step], sandbox=FakeSandbox())
+try:
+    runner.run("for n in range(50): step(n=n)", id="k")
+except KeyboardInterrupt:
+    before = list(ran)
+    time.sleep(0.5)
+    print(before == ran, ran[:2])
+"""
+
+
+def test_an_interrupted_caller_stops_at_once_and_nothing_starts_afterwards(tmp_path):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.stdout.strip() == "True [0, 1]", done.stderr

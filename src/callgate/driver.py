@@ -126,7 +126,9 @@ class Unread(Exception):
 
 def unread(run: Pass, now: float) -> list[Step]:
     """Say to the gate that the guest does not read what it is sent."""
-    return run.gate.tick(now) or run.gate.fail("ProtocolError", "the guest does not read what it is sent")
+    gate = run.gate
+    late = gate.tick(now) if now >= gate.deadline else []
+    return late or gate.fail("ProtocolError", "the guest does not read what it is sent")
 
 
 def told(run: Pass, call: CallState) -> None:

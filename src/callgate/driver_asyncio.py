@@ -157,5 +157,7 @@ async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
         if task is None or task.cancelling():
             raise  # it is we who are cancelled, not something inside the tool
         return failed(start.tool, start.call, error)
+    except GeneratorExit:
+        raise  # the loop is closed with the tool still running
     except BaseException as error:  # noqa: BLE001 - whatever a tool raises is a result, SystemExit too
         return failed(start.tool, start.call, error)

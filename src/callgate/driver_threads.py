@@ -66,6 +66,8 @@ class _ThreadDriver:
             while not self._finished.wait(PATIENCE):
                 self._relieve()
         finally:
+            with self._lock:
+                self._turn += 1
             guest.kill()
             self._pass.gate.close()
             self._finished.wait(STEP_DOWN)
@@ -173,7 +175,6 @@ class _ThreadDriver:
     def _close(self) -> None:
         with self._lock:
             self._over = True
-            self._turn += 1
             while self._returned:
                 self._late(*self._returned.popleft())
 
