@@ -35,6 +35,10 @@ class ProgramClock:
         """Return the program's time, in seconds with six decimals."""
         return round(self.now - self.skew if self._frozen is None else self._frozen, 6)
 
+    def reached(self, moment: float) -> bool:
+        """Say whether the program's time has come to moment; a nanosecond is lost in adding and rounding."""
+        return moment <= (self.now - self.skew if self._frozen is None else self._frozen) + 1e-9
+
     @property
     def up(self) -> bool:
         """Whether the action's time is used up."""

@@ -223,7 +223,7 @@ class Gate:
         if self._ready and not (until is not None and until <= self._ready[0].at):
             call = self._ready.popleft()
             self._answer(call.n, call.at, call.result or Result())
-        elif until is not None and until <= self._clock.time():
+        elif until is not None and self._clock.reached(until):
             self._send({"clock": until, "wall": self._offset})
         elif not self._running and not self._out.waits:
             if self._asked:
