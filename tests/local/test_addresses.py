@@ -32,3 +32,27 @@ def test_addresses_are_those_of_the_first_guest_in_every_other_and_in_another_se
                 guest.kill()
         assert value(first, PROGRAM) == expected
         assert value(second, PROGRAM) == expected
+
+
+TWO_STRANDS = """
+import threading, time
+stop, seen = threading.Event(), []
+def beat():
+    while not stop.is_set():
+        seen.append(round(time.monotonic(), 6)); stop.wait(0.1)
+thread = threading.Thread(target=beat, daemon=True)
+thread.start()
+for _ in range(3): time.sleep(0.25); seen.append("main")
+stop.set()
+thread.join()
+seen
+"""
+
+
+def test_what_the_server_did_before_does_not_show_in_its_later_guests() -> None:
+    with LocalSandbox() as server:
+        expected = value(server, TWO_STRANDS)
+        with ThreadPoolExecutor(4) as pool:
+            for guest in pool.map(lambda _: server.start(Limits()), range(1_100)):
+                guest.kill()
+        assert value(server, TWO_STRANDS) == expected

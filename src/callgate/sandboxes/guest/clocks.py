@@ -70,6 +70,7 @@ def install() -> None:
 def begin(wall: float) -> None:
     """Start the clocks of one run; wall is the time of day at program time 0, in seconds since the epoch."""
     baton.now, baton.wall = 0.0, wall
+    baton.current.turns = 0  # what the fork server did before must not show in its thousandth guest
     logging._startTime = wall if sys.version_info < (3, 13) else round(wall * 1e9)
 
 
