@@ -336,7 +336,7 @@ def _numpy(np: Any) -> dict[str, tuple[Any, str]]:
         "array-objects": (np.array([None, "a", {"b": 1}], dtype=object), '[null,"a",{"b":1}]'),
         "datetime-ns": (np.array(["2024-01-02T03:04:05"], dtype="M8[ns]"), '["2024-01-02T03:04:05"]'),
         "datetime-day": (np.datetime64("2024-01-02"), '"2024-01-02T00:00:00"'),
-        "datetime-nat": (np.datetime64("NaT"), "null"),
+        "datetime-nat": (np.datetime64("NaT", "s"), "null"),
         "timedelta-ns": (np.timedelta64(1500, "ms").astype("m8[ns]"), "1.5"),
         "complex": (np.complex128(1j), '"1j"'),
         "in-a-dict": ({np.str_("k"): np.int8(1)}, '{"k":1}'),
