@@ -484,6 +484,27 @@ def test_the_clock_continues_and_wall_time_moves_on_after_a_resume():
     assert wall == pytest.approx(2_000_000.0 - at, abs=1)
 
 
+@pytest.mark.parametrize("moment", [0.1234567, 0.1 + 0.02, 1 / 3])
+def test_a_timer_that_led_to_a_write_goes_off_again_before_an_answer_of_the_same_moment(moment):
+    def guest():
+        event = yield [call(1, "get", t=moment), rest(moment)]
+        first = "answer" in event
+        event = yield [call(2, "pay" if first else "put", x=1), rest()]
+        while event.get("answer") != 2:
+            event = yield [rest()]
+        yield [end(first)]
+
+    world_ = world(latency=lambda call: call.arguments.get("t", 0.01))
+    life = Life(world_)
+    with pytest.raises(Killed):
+        life.go(guest, kill_after=3)
+    last = life.go(guest)
+    while isinstance(last, Pause):
+        life.decide({one.id: "run again" for one in last.waiting})
+        last = life.go(guest)
+    assert last.status == "completed"
+
+
 def test_a_second_replay_hands_over_the_same_events_as_the_first():
     def guest():
         seen = []

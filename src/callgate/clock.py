@@ -22,6 +22,7 @@ class ProgramClock:
         """Seconds since the pass began; never goes back."""
         self.skew = 0.0
         """How far the program's clock is behind."""
+        self._passed = 0.0
         self._frozen: float | None = None
         self._frozen_since = 0.0
         self._window_end: float | None = None
@@ -32,12 +33,16 @@ class ProgramClock:
             self.now = now
 
     def time(self) -> float:
-        """Return the program's time, in seconds with six decimals."""
-        return round(self.now - self.skew if self._frozen is None else self._frozen, 6)
+        """Return the program's time, in seconds, exactly: a replay compares it with the program's timers."""
+        return max(self._passed, self.now - self.skew) if self._frozen is None else self._frozen
 
-    def reached(self, moment: float) -> bool:
-        """Say whether the program's time has come to moment; a nanosecond is lost in adding and rounding."""
-        return moment <= (self.now - self.skew if self._frozen is None else self._frozen) + 1e-9
+    def when(self, moment: float) -> float:
+        """Return when, in seconds since the pass began, the program's time has surely come to moment."""
+        return moment + self.skew + 1e-9  # what adding may lose
+
+    def strike(self, moment: float) -> None:
+        """A timer of the program went off at moment: what follows does not come before it."""
+        self._passed = max(self._passed, moment)
 
     @property
     def up(self) -> bool:
@@ -74,4 +79,5 @@ class ProgramClock:
     def go_on_from(self, at: float) -> None:
         """Continue at a program time: the replay is complete, and its time was used before."""
         self.skew = self.now - at
+        self._passed = at
         self.deadline = self.now + self._seconds - at

@@ -139,7 +139,7 @@ class Gate:
         """When to call `tick` at the latest, in seconds since the pass began."""
         clock = self._clock
         if self._resting and self._live and self._until is not None and not clock.frozen:
-            return min(clock.deadline, self._until + clock.skew)
+            return min(clock.deadline, clock.when(self._until))
         return clock.deadline
 
     @property
@@ -223,7 +223,8 @@ class Gate:
         if self._ready and not (until is not None and until <= self._ready[0].at):
             call = self._ready.popleft()
             self._answer(call.n, call.at, call.result or Result())
-        elif until is not None and self._clock.reached(until):
+        elif until is not None and until <= self._clock.time():
+            self._clock.strike(until)
             self._send({"clock": until, "wall": self._offset})
         elif not self._running and not self._out.waits:
             if self._asked:
