@@ -13,7 +13,7 @@ import weakref
 from contextlib import suppress
 from importlib import resources
 from struct import Struct
-from typing import IO
+from typing import IO, NamedTuple, Self
 
 from callgate.errors import SandboxLost, SandboxUnavailable
 from callgate.limits import Limits
@@ -21,7 +21,7 @@ from callgate.sandboxes import bundle
 from callgate.sandboxes.guest_source import guest_modules
 from callgate.sandboxes.local import cures, forks, interpreter
 
-__all__ = ["START_SECONDS", "ForkServer"]
+__all__ = ["START_SECONDS", "Bounds", "ForkServer"]
 
 START_SECONDS = 10.0
 """How long a fork server may take to stand, and a guest to be there: far above what they need, on a loaded host too."""
@@ -30,8 +30,23 @@ _LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses
 _SERVE = (*_LAUNCH, "landlock", "seccomp", "server")
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
+_ROOM = 1 << 20
 _CLOSE_SECONDS = 2.0
 _ENDING_SECONDS = 0.05
+
+
+class Bounds(NamedTuple):
+    """The kernel's limits of one guest, as the fork server gets them."""
+
+    memory_mb: int
+    disk_mb: int
+    cpu_seconds: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        """Return what of limits the kernel holds."""
+        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
+        return cls(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
 
 
 class ForkServer:
@@ -50,6 +65,8 @@ class ForkServer:
         self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with control, handoff, _memory(_server_program()) as program, _memory("") as errors:
             self._process = _launch(control, handoff, program, errors)
+            # Each order is a message on both; the one that could be left out must never be the one that is refused.
+            self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
             self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
             forks.watch(self)
             control.close()  # so that the end of the server is the end of the channel
@@ -61,7 +78,7 @@ class ForkServer:
         self.fixed_addresses = bool(report["addresses"])
         """Whether addresses are the same in all guests, so that replay repeats even what depends on `id()`."""
         self._control.setblocking(False)
-        self._handoff.settimeout(START_SECONDS)
+        self._handoff.setblocking(False)
 
     def _first_report(self, errors: IO[bytes]) -> dict[str, int]:
         self._control.settimeout(START_SECONDS)
@@ -83,15 +100,13 @@ class ForkServer:
         last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
         return cures.unavailable("a fork server", last or f"it ended with status {self._process.returncode}")
 
-    def hand_over(self, channel: socket.socket, limits: Limits) -> None:
-        """Ask for a guest that has channel as its own.
+    def hand_over(self, channel: socket.socket, bounds: Bounds) -> None:
+        """Ask for a guest that has channel as its own. Never blocks.
 
         Raises:
-            OSError: if the server is gone or takes nothing.
+            OSError: if the server is gone; a BlockingIOError if it takes no more orders now.
         """
-        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
-        bounds = _BOUNDS.pack(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
-        socket.send_fds(self._handoff, [bounds], [channel.fileno()])
+        socket.send_fds(self._handoff, [_BOUNDS.pack(*bounds)], [channel.fileno()])
         self._control.send(b"!")
 
     def gone(self) -> bool:
