@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from . import addresses, identity, namespaces, rlimits, seccomp, tree
@@ -83,6 +84,7 @@ def _prepare() -> Landlock:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
     identity.die_with_parent()
     identity.close_to_others()
+    _schedule(os.SCHED_BATCH)  # a guest that is ordered ahead must not take the processor from who orders it
     os.umask(0o077)
     os.environ.clear()
     os.environ.update(_ENVIRONMENT)
@@ -107,6 +109,7 @@ def _become_guest(
 ) -> NoReturn:
     """Fetch a channel, confine this process, tell the host, and run. Nothing untrusted runs before the end."""
     os.close(CONTROL)
+    _schedule(os.SCHED_OTHER)
     channel, bounds = _take(handoff)
     if channel != CHANNEL:
         os.dup2(channel, CHANNEL, inheritable=False)
@@ -154,6 +157,11 @@ def _confine(bounds: rlimits.Bounds, landlock: Landlock, filter_: bytes) -> None
     os.closerange(CHANNEL + 1, 1 << 20)
     rlimits.limit(bounds)
     seccomp.install(filter_)
+
+
+def _schedule(policy: int) -> None:
+    with suppress(OSError):  # a host that refuses it is slower
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def _standard_descriptors() -> None:
