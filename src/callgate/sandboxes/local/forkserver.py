@@ -13,15 +13,17 @@ import weakref
 from contextlib import suppress
 from importlib import resources
 from struct import Struct
-from typing import IO
+from typing import IO, Any, NamedTuple
 
-from callgate.errors import SandboxLost, SandboxUnavailable
+from callgate.errors import SandboxLost, SandboxUnavailable, UsageError
 from callgate.limits import Limits
 from callgate.sandboxes import bundle
 from callgate.sandboxes.guest_source import guest_modules
-from callgate.sandboxes.local import cures, forks, interpreter
+from callgate.sandboxes.local import cures, forks
+from callgate.sandboxes.local.interpreter import FLAGS
+from callgate.sandboxes.local.policy import LAYERS, JailPolicy
 
-__all__ = ["START_SECONDS", "ForkServer"]
+__all__ = ["START_SECONDS", "Bounds", "ForkServer"]
 
 START_SECONDS = 10.0
 """How long a fork server may take to stand, and a guest to be there: far above what they need, on a loaded host too."""
@@ -34,22 +36,41 @@ _CLOSE_SECONDS = 2.0
 _ENDING_SECONDS = 0.05
 
 
+class Bounds(NamedTuple):
+    """What the kernel holds one guest to, as whole numbers."""
+
+    memory_mb: int
+    disk_mb: int
+    cpu_seconds: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> Bounds:
+        """Return the bounds that limits ask for."""
+        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
+        return cls(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
+
+
 class ForkServer:
     """A running fork server. Starting one takes some 150 ms; a guest of it, a few.
 
     It ends, and its guests with it, when the last descriptor of its control socket closes: by `close`, when nobody
     refers to it any more, or when the host dies.
 
+    Args:
+        policy: the layers its guests are confined by, all of them or there is no guest, and what they are shown.
+
     Raises:
-        SandboxUnavailable: if this host cannot isolate its guests.
+        SandboxUnavailable: naming the layer, or what else it is, that cannot be had.
         SandboxLost: if it does not come up in time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: JailPolicy) -> None:
+        if policy.layers != frozenset(LAYERS):
+            raise UsageError("doing without a layer is not built yet")
         self._control, control = socket.socketpair()
         self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with control, handoff, _memory(_server_program()) as program, _memory("") as errors:
-            self._process = _launch(control, handoff, program, errors)
+            self._process = _launch(policy, control, handoff, program, errors)
             self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
             forks.watch(self)
             control.close()  # so that the end of the server is the end of the channel
@@ -58,12 +79,18 @@ class ForkServer:
             except BaseException:
                 self.close()
                 raise
-        self.fixed_addresses = bool(report["addresses"])
+        self.layers = policy.layers
+        """The layers that confine each guest."""
+        self.landlock: int = report["landlock"]
+        """The kernel's version of Landlock, 0 where guests are not under it."""
+        self.fixed_addresses: bool = report["addresses"]
         """Whether addresses are the same in all guests, so that replay repeats even what depends on `id()`."""
+        self.python: str = report["python"]
+        """The version of Python that runs inside."""
         self._control.setblocking(False)
         self._handoff.settimeout(START_SECONDS)
 
-    def _first_report(self, errors: IO[bytes]) -> dict[str, int]:
+    def _first_report(self, errors: IO[bytes]) -> dict[str, Any]:
         self._control.settimeout(START_SECONDS)
         line = b""
         with suppress(OSError):
@@ -83,15 +110,13 @@ class ForkServer:
         last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
         return cures.unavailable("a fork server", last or f"it ended with status {self._process.returncode}")
 
-    def hand_over(self, channel: socket.socket, limits: Limits) -> None:
+    def hand_over(self, channel: socket.socket, bounds: Bounds) -> None:
         """Ask for a guest that has channel as its own.
 
         Raises:
             OSError: if the server is gone or takes nothing.
         """
-        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
-        bounds = _BOUNDS.pack(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
-        socket.send_fds(self._handoff, [bounds], [channel.fileno()])
+        socket.send_fds(self._handoff, [_BOUNDS.pack(*bounds)], [channel.fileno()])
         self._control.send(b"!")
 
     def gone(self) -> bool:
@@ -130,21 +155,21 @@ class ForkServer:
 
 
 def _launch(
-    control: socket.socket, handoff: socket.socket, program: IO[bytes], errors: IO[bytes]
+    policy: JailPolicy, control: socket.socket, handoff: socket.socket, program: IO[bytes], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    python = interpreter.find()
+    python = policy.interpreter
     arguments = {
         "control": control.fileno(),
         "handoff": handoff.fileno(),
         "program": program.fileno(),
         "interpreter": list(python.parts),
-        "argv": [python.parts[0][1], *interpreter.FLAGS, "-"],
+        "argv": [python.parts[0][1], *FLAGS, "-"],
     }
     text = bundle.source(_modules(_LAUNCH), f"{bundle.PACKAGE}.launch.launch(**{arguments!r})")
     with _memory(text) as first:
         try:
             return subprocess.Popen(  # noqa: S603 - the interpreter this process runs on
-                [python.path, *interpreter.FLAGS, "-"],
+                [python.path, *FLAGS, "-"],
                 env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
                 stdin=first,
                 stdout=subprocess.DEVNULL,

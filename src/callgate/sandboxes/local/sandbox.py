@@ -13,8 +13,9 @@ from callgate.errors import SandboxLost, SandboxUnavailable, UsageError
 from callgate.limits import Limits
 from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.local import cures, forks, probe
-from callgate.sandboxes.local.forkserver import ForkServer
+from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.guest import await_guest, wait_for_guest
+from callgate.sandboxes.local.policy import jail_policy
 
 __all__ = ["LocalSandbox"]
 
@@ -142,7 +143,7 @@ def _proven() -> ForkServer:
         raise cures.unavailable("Linux", f"this is {platform.system() or sys.platform}")
     if platform.machine() not in _MACHINES or sys.maxsize < 1 << 32:
         raise cures.unavailable("a known processor", f"this is {platform.machine()}, Python for {sys.maxsize:#x}")
-    server = ForkServer()
+    server = ForkServer(jail_policy())
     try:
         probe.prove(wait_for_guest(_ordered(server, Limits()), server.lost))
     except OSError:
@@ -159,7 +160,7 @@ def _ordered(server: ForkServer, limits: Limits) -> socket.socket:
     mine, theirs = socket.socketpair()
     with theirs:
         try:
-            server.hand_over(theirs, limits)
+            server.hand_over(theirs, Bounds.of(limits))
         except BaseException:
             mine.close()
             raise

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -58,7 +60,9 @@ def _serve(run: Callable[[int], NoReturn]) -> NoReturn:
     handoff = socket.socket(fileno=HANDOFF)
     namespaces.next_child_is_first(me)  # where this is refused, say so before anybody waits for a guest
     _settle()
-    os.write(CONTROL, b'{"addresses": %d, "landlock": %d}\n' % (addresses.fixed(), landlock.abi))
+    version = ".".join(map(str, sys.version_info[:3]))
+    facts = {"addresses": addresses.fixed(), "landlock": landlock.abi, "python": version}
+    os.write(CONTROL, json.dumps(facts).encode() + b"\n")
     while os.read(CONTROL, 1):
         namespaces.next_child_is_first(me)
         try:
