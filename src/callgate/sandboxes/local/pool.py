@@ -19,7 +19,7 @@ from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.local import forks
 from callgate.sandboxes.local.forkserver import START_SECONDS, Bounds, ForkServer
 from callgate.sandboxes.local.guest import Order
-from callgate.sandboxes.local.places import Places
+from callgate.sandboxes.local.seats import Seats
 
 __all__ = ["Pool"]
 
@@ -38,7 +38,7 @@ class Pool:
     def __init__(self, server: ForkServer, spares: int) -> None:
         self.server = server
         self._spares = spares
-        self._making = Places(AT_ONCE)
+        self._making = Seats(AT_ONCE)
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Bounds, Order]] = deque()  # the oldest first
         self._closed = False

@@ -14,7 +14,7 @@ from callgate.sandboxes.channel import SocketGuest, awent_away, went_away
 from callgate.sandboxes.local import cures, forks, probe
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.guest import ENDING_SECONDS, Order
-from callgate.sandboxes.local.places import Places
+from callgate.sandboxes.local.seats import Seats
 from callgate.sandboxes.local.pool import Pool
 
 __all__ = ["LocalSandbox"]
@@ -48,7 +48,7 @@ class LocalSandbox:
     def __init__(self, *, spares: int = 2, guests: int = 64) -> None:
         self._spares = _number("spares", spares, 0)
         self._guests = _number("guests", guests, 1)
-        self._places = Places(guests)
+        self._places = Seats(guests)
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._closed = False
@@ -155,7 +155,7 @@ class LocalSandbox:
         """In a forked child: start over, with a server of this process."""
         self._lock = threading.Lock()
         self._pool = None
-        self._places = Places(self._guests)
+        self._places = Seats(self._guests)
 
     def _ready(self) -> Pool | None:
         pool = self._pool

@@ -1,4 +1,4 @@
-"""At most so many guests at a time."""
+"""At most so many at a time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 
-__all__ = ["Places"]
+__all__ = ["Seats"]
 
 
-class Places:
-    """A number of places. Who comes first is served first, threads and coroutines of any event loop alike."""
+class Seats:
+    """So many seats. Who comes first is served first, threads and coroutines of any event loop alike."""
 
     def __init__(self, number: int) -> None:
         self._lock = threading.Lock()
@@ -19,7 +19,7 @@ class Places:
         self._waiting: deque[Future[None]] = deque()
 
     def take(self, seconds: float) -> bool:
-        """Take a place; False if none becomes free within so many seconds."""
+        """Take a seat; False if none becomes free within so many seconds."""
         waiter = self._enter()
         if waiter is None:
             return True
@@ -48,7 +48,7 @@ class Places:
         return True
 
     def give_back(self) -> None:
-        """Give a place to who waits longest, or keep it for who comes."""
+        """Give a seat to who waits longest, or keep it for who comes."""
         with self._lock:
             while self._waiting:
                 waiter = self._waiting.popleft()
@@ -76,7 +76,7 @@ class Places:
             return waiter
 
     def _withdraw(self, waiter: Future[None]) -> bool:
-        """Stop waiting; False if the place came at the last moment."""
+        """Stop waiting; False if the seat came at the last moment."""
         with self._lock:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
