@@ -246,8 +246,10 @@ def test_a_forgotten_sandbox_ends(own: LocalSandbox) -> None:
 
 def test_limits_travel_with_each_guest(sandbox: LocalSandbox) -> None:
     program = "import resource as r\n[r.getrlimit(r.RLIMIT_AS)[0] >> 20, r.getrlimit(r.RLIMIT_CPU)[0]]"
-    assert value(sandbox, program, Limits(memory_mb=333, cpu_seconds=2.5)) == [333, 4]
-    assert value(sandbox, program, Limits(memory_mb=444, cpu_seconds=7)) == [444, 8]
+    memory, processor = value(sandbox, program, Limits(memory_mb=333, cpu_seconds=2.5))
+    assert 333 < memory < 433  # what the server maps comes on top
+    assert processor == 4
+    assert value(sandbox, program, Limits(memory_mb=444, cpu_seconds=7)) == [memory + 111, 8]
 
 
 def _descriptors() -> int:

@@ -21,15 +21,15 @@ from callgate.sandboxes import bundle
 from callgate.sandboxes.guest_source import guest_modules
 from callgate.sandboxes.local import cures, forks
 from callgate.sandboxes.local.interpreter import FLAGS
-from callgate.sandboxes.local.policy import LAYERS, JailPolicy
+from callgate.sandboxes.local.policy import JailPolicy, Shown
 
 __all__ = ["START_SECONDS", "Bounds", "ForkServer"]
 
 START_SECONDS = 10.0
 """How long a fork server may take to stand, and a guest to be there: far above what they need, on a loaded host too."""
 
-_LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "tree", "launch")
-_SERVE = (*_LAUNCH, "landlock", "seccomp", "server")
+_LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "places", "tree", "launch")
+_SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server")
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
 _CLOSE_SECONDS = 2.0
@@ -65,11 +65,10 @@ class ForkServer:
     """
 
     def __init__(self, policy: JailPolicy) -> None:
-        if policy.layers != frozenset(LAYERS):
-            raise UsageError("doing without a layer is not built yet")
+        _can_be_shown(policy)
         self._control, control = socket.socketpair()
         self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with control, handoff, _memory(_server_program()) as program, _memory("") as errors:
+        with control, handoff, _memory(_server_program(policy)) as program, _memory("") as errors:
             self._process = _launch(policy, control, handoff, program, errors)
             self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
             forks.watch(self)
@@ -99,6 +98,8 @@ class ForkServer:
         if not line.endswith(b"\n"):
             raise self._silent(errors)
         report = json.loads(line)
+        if "mistake" in report:
+            raise UsageError(report["mistake"])
         if "missing" in report:
             raise cures.unavailable(report["missing"], report["reason"])
         return report
@@ -162,13 +163,16 @@ def _launch(
         "control": control.fileno(),
         "handoff": handoff.fileno(),
         "program": program.fileno(),
+        "namespaces": "namespaces" in policy.layers,
         "interpreter": list(python.parts),
-        "argv": [python.parts[0][1], *FLAGS, "-"],
+        "packages": [_part(shown) for shown in policy.packages],
+        "mounts": [_part(shown) for shown in policy.mounts],
+        "arguments": [*FLAGS, "-"],
     }
     text = bundle.source(_modules(_LAUNCH), f"{bundle.PACKAGE}.launch.launch(**{arguments!r})")
     with _memory(text) as first:
         try:
-            return subprocess.Popen(  # noqa: S603 - the interpreter this process runs on
+            return subprocess.Popen(  # noqa: S603 - the interpreter this process runs on, or the one it was given
                 [python.path, *FLAGS, "-"],
                 env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
                 stdin=first,
@@ -182,14 +186,38 @@ def _launch(
             raise cures.unavailable("a readable interpreter", error.strerror or type(error).__name__) from None
 
 
-@functools.cache
-def _server_program() -> str:
+def _part(shown: Shown) -> tuple[str, str, int, int]:
+    return shown.source, shown.target, shown.device, shown.inode
+
+
+def _can_be_shown(policy: JailPolicy) -> None:
+    """Refuse what takes a tree of one's own where there is none."""
+    if "namespaces" not in policy.layers:
+        moved = [shown.target for shown in policy.mounts if shown.target != shown.source]
+        if moved:
+            raise SandboxUnavailable(
+                f"without namespaces a mount is only where it really is: {', '.join(moved)} cannot be had",
+                missing=["mount namespaces"],
+                cure="Give each mount its own path as its target, or a host that allows namespaces.",
+            )
+
+
+def _server_program(policy: JailPolicy) -> str:
     """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
+    at = 1 if "namespaces" in policy.layers else 0
+    plan = {
+        "layers": frozenset(policy.layers),
+        "interpreter": tuple(part[at] for part in policy.interpreter.parts),
+        "shown": tuple(_part(shown)[at] for shown in (*policy.packages, *policy.mounts)),
+        "path": tuple(entry[at] for entry in policy.path),
+        "preload": policy.preload,
+    }
     guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
-    run = f"from {bundle.PACKAGE}.main import run; {bundle.PACKAGE}.server.serve(run)"
-    return guest + bundle.source(_modules(_SERVE), run)
+    serve = f"from {bundle.PACKAGE} import main, plan, server; server.serve(main.run, plan.Plan(**{plan!r}))"
+    return guest + bundle.source(_modules(_SERVE), serve)
 
 
+@functools.cache
 def _modules(names: tuple[str, ...]) -> dict[str, str]:
     inside = resources.files("callgate.sandboxes.local") / "inside"
     return {name: (inside / f"{name}.py").read_text(encoding="utf-8") for name in names}

@@ -40,6 +40,8 @@ class JailPolicy:
     """Modules the fork server imports once, for all guests."""
     packages: tuple[Shown, ...] = ()
     """What is importable besides the standard library."""
+    path: tuple[tuple[str, str], ...] = ()
+    """(where it is, where it appears) of each directory in which modules are looked for."""
     mounts: tuple[Shown, ...] = ()
     """Data of the host, to be read."""
 
@@ -50,7 +52,7 @@ class JailPolicy:
     @property
     def digest(self) -> str:
         """A name for exactly this policy, for caches."""
-        parts = (sorted(self.layers), self.interpreter, self.preload, self.packages, self.mounts)
+        parts = (sorted(self.layers), self.interpreter, self.preload, self.packages, self.path, self.mounts)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
