@@ -38,6 +38,7 @@ class SocketGuest:
         cpu: returns the processor seconds used so far; an OSError stands for "not known". Never called after kill.
         lost: says whether the sandbox itself went away.
         ending_seconds: how long a sandbox that goes away may seem to be there after its guest has ended.
+        pid: the number of its process on this host, where it has one.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class SocketGuest:
         cpu: Callable[[], float],
         lost: Callable[[], bool],
         ending_seconds: float = 0.0,
+        pid: int | None = None,
     ) -> None:
+        self.pid = pid
         sock.setblocking(False)
         self._sock = sock
         self._end, self._cpu, self._lost = kill, cpu, lost

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from struct import Struct
 
 from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.local import cures, forks
@@ -23,6 +23,9 @@ ENDING_SECONDS = 0.05
 
 _READY = b"+"
 _REPORT = 1 << 12
+_DESCRIPTOR = Struct("i")
+_CREDENTIALS = Struct("iII")
+_ANCILLARY = socket.CMSG_SPACE(_DESCRIPTOR.size) + socket.CMSG_SPACE(_CREDENTIALS.size)
 
 
 class Order:
@@ -41,6 +44,7 @@ class Order:
         self._process: _Process | None = None
         with forks.held_off():  # a child that held the guest's end would hide the guest's death
             self._channel, theirs = socket.socketpair()
+            self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with theirs:
                 try:
                     server.hand_over(theirs, bounds)
@@ -96,10 +100,12 @@ class Order:
         self._channel.close()
 
     def _greet(self) -> None:
-        """Take the first message: a pidfd, which the guest sends before anything else."""
-        data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        if descriptors:
-            self._process = _Process(descriptors[0])
+        """Take the first message: a pidfd, which the guest sends before anything else. The kernel adds its number."""
+        data, ancillary, _, _ = self._channel.recvmsg(1, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        found = {kind: content for _, kind, content in ancillary}
+        if socket.SCM_RIGHTS in found:
+            pid = _CREDENTIALS.unpack(found[socket.SCM_CREDENTIALS])[0]
+            self._process = _Process(pid, _DESCRIPTOR.unpack(found[socket.SCM_RIGHTS])[0])
             return
         if data:
             self._channel.setblocking(False)
@@ -124,7 +130,12 @@ class Order:
                 ended()
 
         guest = SocketGuest(
-            self._channel, kill=end, cpu=process.cpu_seconds, lost=self._gone, ending_seconds=ENDING_SECONDS
+            self._channel,
+            kill=end,
+            cpu=process.cpu_seconds,
+            lost=self._gone,
+            ending_seconds=ENDING_SECONDS,
+            pid=process.pid,
         )
         forks.watch(guest)
         return guest
@@ -133,9 +144,10 @@ class Order:
 class _Process:
     """A guest's process by its pidfd, which stands for this process and never for a later one of the same number."""
 
-    def __init__(self, pidfd: int) -> None:
-        self._pidfd = pidfd
-        self._clock: int | None = None
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid, self._pidfd = pid, pidfd
+        # The clock of a whole process (include/linux/posix-timers.h: CPUCLOCK_SCHED).
+        self._clock = (~pid << 3) | 2
         forks.watch(self)
 
     def kill(self) -> None:
@@ -144,23 +156,12 @@ class _Process:
         self.forked()
 
     def cpu_seconds(self) -> float:
-        if self._clock is None:
-            # The clock of a whole process (include/linux/posix-timers.h: CPUCLOCK_SCHED), by its number on this host.
-            self._clock = (~_pid(self._pidfd) << 3) | 2
         return time.clock_gettime(self._clock)
 
     def forked(self) -> None:
         pidfd, self._pidfd = self._pidfd, -1
         if pidfd != -1:
             os.close(pidfd)
-
-
-def _pid(pidfd: int) -> int:
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "Pid" and int(value) > 0:
-            return int(value)
-    raise ProcessLookupError
 
 
 def _confined(report: bytes) -> None:
