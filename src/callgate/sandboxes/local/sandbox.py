@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import socket
-import sys
 import threading
+from os import PathLike
 from typing import Self
 
-from callgate.errors import SandboxLost, SandboxUnavailable, UsageError
+from callgate.errors import SandboxLost, UsageError
 from callgate.limits import Limits
 from callgate.sandboxes.channel import SocketGuest
-from callgate.sandboxes.local import cures, forks, probe
+from callgate.sandboxes.local import forks
+from callgate.sandboxes.local.establish import establish
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.guest import await_guest, wait_for_guest
 from callgate.sandboxes.local.policy import jail_policy
+from callgate.sandboxes.local.proof import Proof
 
 __all__ = ["LocalSandbox"]
 
 _NO_GUEST = "no guest came up"
-_MACHINES = ("x86_64", "aarch64")
 
 
 class LocalSandbox:
@@ -35,7 +35,12 @@ class LocalSandbox:
     Many threads and event loops may share one sandbox.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, floor: str = "L2", namespaces: bool = True, python: str | PathLike[str] | None = None
+    ) -> None:
+        self._floor = floor
+        self._policy = jail_policy(namespaces=namespaces, python=python)
+        self._proof: Proof | None = None
         self._lock = threading.Lock()
         self._server: ForkServer | None = None
         self._closed = False
@@ -60,14 +65,20 @@ class LocalSandbox:
         """Whether addresses are equal in all guests. Where the host refuses, programs that use them may diverge."""
         return self._running().fixed_addresses
 
+    @property
+    def proof(self) -> Proof:
+        """What is proven of its guests, property by property. Proves it if need be."""
+        self._running()
+        assert self._proof is not None  # noqa: S101 - the server came with it
+        return self._proof
+
     def check(self) -> str:
         """Prove the isolation with a guest that tries to break it, unless that was done, and return the level.
 
         Raises:
             SandboxUnavailable: with `missing` and `cure`, if this host cannot isolate programs.
         """
-        self._running()
-        return "L3"
+        return self.proof.level
 
     def start(self, limits: Limits) -> SocketGuest:
         """Return a fresh guest, confined and waiting for its program.
@@ -134,25 +145,9 @@ class LocalSandbox:
             if self._server is not None:
                 self._server.close()
                 self._server = None
-            self._server = _proven()
+            standing = establish(self._policy, self._floor)
+            self._server, self._proof = standing.server, standing.proof
             return self._server
-
-
-def _proven() -> ForkServer:
-    if sys.platform != "linux":
-        raise cures.unavailable("Linux", f"this is {platform.system() or sys.platform}")
-    if platform.machine() not in _MACHINES or sys.maxsize < 1 << 32:
-        raise cures.unavailable("a known processor", f"this is {platform.machine()}, Python for {sys.maxsize:#x}")
-    server = ForkServer(jail_policy())
-    try:
-        probe.prove(wait_for_guest(_ordered(server, Limits()), server.lost))
-    except OSError:
-        server.kill()
-        raise SandboxLost("the fork server ended before its first guest") from None
-    except SandboxUnavailable:
-        server.close()
-        raise
-    return server
 
 
 def _ordered(server: ForkServer, limits: Limits) -> socket.socket:
