@@ -177,7 +177,7 @@ class Lure:
     def _left(self) -> list[Path]:
         wanted = f"callgate-{self._token}"
         paths = [Path(place) / f"{wanted}{kind}" for place in PLACES for kind in ("", "-link", "-full")]
-        return [path for path in paths if path.is_symlink() or path.exists()]
+        return [path for path in paths if os.path.lexists(path)]
 
     def _changed(self) -> bool:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from callgate.sandboxes.local.policy import LAYERS
 
-__all__ = ["LEVELS", "PROPERTIES", "Proof", "Property", "judge", "reachable"]
+__all__ = ["LEVELS", "PROPERTIES", "RESOURCE_LIMITS", "Proof", "Property", "judge", "reachable"]
 
 LEVELS = ("L0", "L1", "L2", "L3")
 """From nothing proven to all three layers."""
@@ -34,8 +34,16 @@ _HELD_BY: dict[str, dict[str, int]] = {
 Landlock's share of the network is TCP, and from version 6 on abstract unix sockets; of the processes, that none is
 traced or looked into, and no program executed. The kernel's Documentation/userspace-api/landlock.rst has the versions.
 """
-_INSTEAD = {"files.metadata": "seccomp", "disk": "Landlock"}
-"""What holds a property where there are no namespaces: the filter answers for changes, and nothing can be written."""
+_INSTEAD = {
+    "files.write": ("Landlock", "seccomp"),
+    "files.metadata": ("seccomp",),
+    "disk": ("Landlock", "seccomp"),
+}
+"""What holds a property where there are no namespaces, the first of them that is there.
+
+The filter then answers for changes of metadata; and nothing at all can be written, by Landlock's rules or, where there
+is no Landlock either, because the filter lets no file be opened to that end.
+"""
 
 PROPERTIES = tuple(_HELD_BY)
 
@@ -63,7 +71,8 @@ class Proof:
     level: str
     """ "L3": namespaces, Landlock and seccomp. "L2": seccomp and one of the others. Both: every property is held.
 
-    "L1": seccomp; files may be readable, everything else that can do harm is held. "L0": less than that.
+    "L1": seccomp alone. Files may be read, those in which the kernel shows other processes included; what can do harm
+    outside is held. "L0": less than that.
     """
     properties: tuple[Property, ...]
     """All twelve, in the order of `PROPERTIES`."""
@@ -92,9 +101,9 @@ def judge(layers: Collection[str], landlock: int, broken: Mapping[str, Collectio
 
 
 def _judged(name: str, layers: Collection[str], landlock: int, broken: tuple[str, ...]) -> Property:
-    holders = dict(_HELD_BY[name])
+    holders = _HELD_BY[name]
     if "namespaces" not in layers and name in _INSTEAD:
-        holders[_INSTEAD[name]] = 0
-    active = [layer for layer in (*LAYERS, RESOURCE_LIMITS) if layer in layers or layer == RESOURCE_LIMITS]
+        holders = dict.fromkeys([each for each in _INSTEAD[name] if each in layers][:1], 0)
+    active = (*(layer for layer in LAYERS if layer in layers), RESOURCE_LIMITS)
     holding = tuple(each for each in active if each in holders and (each != "Landlock" or landlock >= holders[each]))
     return Property(name=name, held=bool(holding) and not broken, layers=holding, broken=broken)

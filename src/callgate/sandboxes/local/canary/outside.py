@@ -14,7 +14,8 @@ from functools import partial
 
 from .trying import Attempt, Bait, Word, any_of, call, opened, room, unseen
 
-OWN_VARIABLES = frozenset({"HOME", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHASHSEED", "TZ", "USER"})
+GIVEN = ("HOME", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHASHSEED", "TZ", "USER")
+"""The variables a guest is given, besides those that keep libraries from starting threads."""
 PLACES = ("/tmp", "/out", "/var/tmp", "/dev/shm", "/run/lock", "/run", "/home", "/root", "/usr", "/")
 """Directories where a file may be left, or kept."""
 _HERE, _PATH_ONLY, _EMPTY_PATH = -100, 0o10000000, 0x1000
@@ -105,7 +106,6 @@ def _reach_through_a_pair(name: str, bait: Bait) -> bool:
             [
                 ("sendto", ends[0], b"x", 1, 0, address, len(address)),
                 ("connect", ends[0], address, len(address)),
-                ("bind", ends[1], address + b"-", len(address) + 1),
             ],
         )
     finally:
@@ -128,13 +128,17 @@ def _own_variables(_: Bait) -> bool:
     while entries and (entry := entries[place]) is not None:
         names.add(entry.partition(b"=")[0].decode(errors="replace"))
         place += 1
-    return not names <= OWN_VARIABLES
+    return _foreign(names)
 
 
 def _environment_of(process: int | str) -> bool:
     with open(f"/proc/{process}/environ", "rb") as file:
         names = {entry.partition(b"=")[0].decode(errors="replace") for entry in file.read().split(b"\0")}
-    return not names - {""} <= OWN_VARIABLES
+    return _foreign(names)
+
+
+def _foreign(names: set[str]) -> bool:
+    return not all(not name or name in GIVEN or name.endswith("_THREADS") for name in names)
 
 
 STREAMS = ("TCP", "TCP over IPv6", "UDP", "a unix socket", "an abstract unix socket")
@@ -161,6 +165,9 @@ OUTSIDE: dict[str, dict[str, Attempt]] = {
         ),
         "open a file of the system": lambda _: any_of(
             opened, ("/etc/passwd", "/etc/hostname", "/proc/version", "/proc/self/maps", "/sys/kernel/notes")
+        ),
+        "open the memory of a process": lambda bait: any_of(
+            lambda process: opened(f"/proc/{process}/mem"), (bait.pid, os.getppid())
         ),
         "list a directory": lambda bait: os.listdir(bait.folder),
         "list the processes in /proc": lambda _: os.listdir("/proc"),

@@ -35,6 +35,8 @@ _CHILD, _KILL, _NEWUSER = 17, 9, 0x10000000
 _LIMIT_CPU, _LIMIT_CORE, _LIMIT_AS = 0, 4, 9
 _MOST = struct.pack("=QQ", (1 << 64) - 1, (1 << 64) - 1)
 _MIB = 1 << 20
+_SLACK_MB = 32
+"""What a guest may have been given, or have freed of its own, without breaking its bound."""
 
 
 def _kill_by_ownership(bait: Bait) -> None:
@@ -83,6 +85,7 @@ _SEEN_BY: dict[str, Callable[[int], tuple[Word, ...]]] = {
     "sched_getaffinity": lambda pid: (pid, 1 << 10, room(1 << 10)),
     "capget": lambda pid: (struct.pack("=Ii", 0x20080522, pid), room(24)),
     "clock_gettime": lambda pid: ((~pid << 3) | 2, room(16)),
+    "clock_getres": lambda pid: ((~pid << 3) | 2, room(16)),
     "get_robust_list": lambda pid: (pid, room(8), room(8)),
     "prlimit64": lambda pid: (pid, _LIMIT_CORE, 0, room(16)),
 }
@@ -104,7 +107,7 @@ def _capable(bait: Bait) -> bool:
 
 def _take_memory(bait: Bait) -> bool:
     try:
-        return bool(bytearray(bait.memory_mb * _MIB))
+        return bool(bytearray((bait.memory_mb + _SLACK_MB) * _MIB))
     except MemoryError:
         return False
 
@@ -112,7 +115,7 @@ def _take_memory(bait: Bait) -> bool:
 def _take_memory_in_pieces(flags: int, bait: Bait) -> bool:
     pieces: list[mmap] = []
     try:
-        for _ in range(bait.memory_mb):
+        for _ in range(bait.memory_mb + _SLACK_MB):
             pieces.append(mmap(-1, _MIB, flags))  # noqa: PERF401 - what was had is given back
     except OSError as error:
         if error.errno != ENOMEM:
@@ -178,7 +181,9 @@ SYSTEM: dict[str, dict[str, Attempt]] = {
         "start a program": _spawn,
         "trace": lambda bait: call(bait, "ptrace", 0x4206, bait.pid, 0, 0),  # PTRACE_SEIZE
         "read memory": _read_memory,
-        "open memory": lambda bait: any_of(lambda pid: opened(f"/proc/{pid}/mem"), (bait.pid, os.getppid())),
+        "change memory": lambda bait: any_of(
+            lambda process: opened(f"/proc/{process}/mem", os.O_RDWR), (bait.pid, os.getppid())
+        ),
         "take a descriptor": lambda bait: call(bait, "pidfd_getfd", call(bait, "pidfd_open", bait.pid, 0), 1, 0),
         "change a priority": lambda bait: call(bait, "setpriority", 0, bait.pid, 19),
         "change a limit": lambda bait: call(bait, "prlimit64", bait.pid, _LIMIT_CORE, room(16), 0),
