@@ -102,7 +102,7 @@ def test_a_lower_floor_has_to_be_asked_for() -> None:
     held = {each["name"]: each["held"] for each in report["properties"]}
     assert (status, report["level"]) == (0, "L1")
     assert not held["files.read"]
-    assert held["network"] and held["signals"] and held["processes"] and held["kernel_surface"]
+    assert all(held[name] for name in ("network", "signals", "processes", "kernel_surface"))
     assert doctor(NEITHER)[0] == 1
 
 
