@@ -49,7 +49,8 @@ class Lure:
         self._token = secrets.token_hex(8)
         self._user = NOBODY if os.geteuid() == 0 else -1
         self._open = ExitStack()
-        self._listeners: dict[str, socket.socket] = {}
+        self.listeners: dict[str, socket.socket] = {}
+        """What is listened to, by name."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -58,16 +59,16 @@ class Lure:
             self._alive = os.pidfd_open(self._process.pid)
             stack.callback(os.close, self._alive)
             self._directory = self._lay_files(stack)
-            self._owned = self._look(self._directory / "owned")
+            self._owned = self.look()
             self._listen(stack)
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for path in self._left():
-            with suppress(OSError):
-                path.unlink()
-        self._open.close()
+        with self._open:
+            for path in self._left():
+                with suppress(OSError):
+                    path.unlink()
 
     def bait(self) -> dict[str, Any]:
         """Return what a canary has to know, once everything is in place."""
@@ -85,12 +86,18 @@ class Lure:
             "numbers": {name: number(name) for name in NUMBERS},
         }
 
+    def look(self) -> tuple[object, ...]:
+        """Return what the file system knows of the file that is the guest's own."""
+        path = self._directory / "owned"
+        now = path.stat()
+        return now.st_mode, now.st_uid, now.st_gid, now.st_mtime_ns, now.st_ctime_ns, *os.listxattr(path)
+
     def seen(self) -> dict[str, list[str]]:
         """Return what the host sees: promise to what was broken."""
         return {
             "files.write": self._written(),
             "files.metadata": ["change what is known of a file"] if self._changed() else [],
-            "network": [f"be heard by {name}" for name in self._listeners if self._heard(name)],
+            "network": [f"be heard by {name}" for name in self.listeners if self._heard(name)],
             "signals": ["end a process"] if self._killed() else [],
         }
 
@@ -143,16 +150,16 @@ class Lure:
                 listener.bind(address)
                 if kind == socket.SOCK_STREAM:
                     listener.listen()
-                self._listeners[name] = listener
+                self.listeners[name] = listener
         for name in ("stream", "datagram"):
             with suppress(OSError):
                 (self._directory / name).chmod(0o666)
 
     def _port(self, name: str) -> int:
-        return self._listeners[name].getsockname()[1] if name in self._listeners else 0
+        return self.listeners[name].getsockname()[1] if name in self.listeners else 0
 
     def _heard(self, name: str) -> bool:
-        listener = self._listeners[name]
+        listener = self.listeners[name]
         try:
             if listener.type == socket.SOCK_STREAM:
                 listener.accept()[0].close()
@@ -181,13 +188,9 @@ class Lure:
 
     def _changed(self) -> bool:
         try:
-            return self._look(self._directory / "owned") != self._owned
+            return self.look() != self._owned
         except OSError:
             return True
-
-    def _look(self, path: Path) -> tuple[object, ...]:
-        now = path.stat()
-        return now.st_mode, now.st_uid, now.st_gid, now.st_mtime_ns, now.st_ctime_ns, *os.listxattr(path)
 
     def _killed(self) -> bool:
         ended = select.poll()

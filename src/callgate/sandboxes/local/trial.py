@@ -35,12 +35,12 @@ BOUNDS = Bounds(memory_mb=64, disk_mb=1, cpu_seconds=5)
 """Of both guests: small, so that reaching them takes no time."""
 
 MODULES = ("trying", "outside", "system", "attempts")
-_SECONDS = 10.0
-_GONE_SECONDS = 1.0
-_MEASURED_SECONDS = 0.002
+SECONDS = 10.0
+GONE_SECONDS = 1.0
+MEASURED_SECONDS = 0.002
 _READY = b"+"
 
-_BUSY = """\
+BUSY = """\
 import ctypes, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
 libc, room, thread = ctypes.CDLL(None), ctypes.create_string_buffer(256), ctypes.c_ulong()
@@ -67,7 +67,7 @@ def prove(server: ForkServer, python: str) -> dict[str, list[str]]:
     try:
         with Lure(python) as lure, _Guest(server) as busy, _Guest(server) as canary:
             busy.confined()
-            busy.run(_BUSY)
+            busy.run(BUSY)
             found = [busy.endured()]  # over before the canary starts: they would compete
             canary.confined()
             found.append(canary.status())
@@ -153,7 +153,7 @@ class _Guest:
 
     def value(self) -> JSON:
         """Return what its program ends with; None if it does not, or not in time."""
-        frames, deadline = Frames(1), time.monotonic() + _SECONDS
+        frames, deadline = Frames(1), time.monotonic() + SECONDS
         with suppress(TimeoutError, ConnectionError, BadFrame):
             while (left := deadline - time.monotonic()) > 0:
                 self._channel.settimeout(left)
@@ -167,12 +167,12 @@ class _Guest:
     def status(self) -> dict[str, list[str]]:
         """Return what the kernel says of its process that it should not; nothing where the host cannot look."""
         try:
-            text = Path(f"/proc/{self._pid()}/status").read_text(encoding="ascii", errors="replace")
+            text = status_of(self._pid())
         except (OSError, ValueError):
             return {}
         facts = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         sets = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(facts.get(name, "0"), 16)]
-        found = [f"hold a capability ({name})" for name in sets]
+        found = [f"have a capability ({name})" for name in sets]
         if facts.get("NoNewPrivs") == "0":
             found.append("gain a privilege by an exec")
         if facts.get("Seccomp", "2") != "2":
@@ -185,7 +185,7 @@ class _Guest:
         if not self._measured():
             found["cpu"].append("run unmeasured")
         self._kill()
-        if not self._ended(_GONE_SECONDS):
+        if not self._ended(GONE_SECONDS):
             found["cpu"].append("outlive its end")
             found["lifetime"].append("outlive its end")
         return found
@@ -195,7 +195,7 @@ class _Guest:
         try:
             # The clock of a whole process (include/linux/posix-timers.h: CPUCLOCK_SCHED), by its number on this host.
             clock = (~self._pid() << 3) | 2
-            wanted, deadline = time.clock_gettime(clock) + _MEASURED_SECONDS, time.monotonic() + _SECONDS
+            wanted, deadline = time.clock_gettime(clock) + MEASURED_SECONDS, time.monotonic() + SECONDS
             while time.clock_gettime(clock) < wanted:
                 if self._ended(0.001) or time.monotonic() > deadline:
                     return False
@@ -220,3 +220,8 @@ class _Guest:
         if number < 1:
             raise ValueError(number)
         return number
+
+
+def status_of(pid: int) -> str:
+    """Return what the kernel says of a process. Raises OSError where the host must not look."""
+    return Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")

@@ -144,7 +144,7 @@ def _foreign(names: set[str]) -> bool:
 STREAMS = ("TCP", "TCP over IPv6", "UDP", "a unix socket", "an abstract unix socket")
 DATAGRAMS = ("a unix datagram socket", "an abstract unix datagram socket")
 
-_CHANGES: dict[str, Attempt] = {
+CHANGES: dict[str, Attempt] = {
     "change a mode": lambda bait: os.chmod(bait.owned, 0o777),
     "change a mode by its system call": lambda bait: call(bait, "fchmodat", _HERE, bait.owned.encode(), 0o777),
     "change a mode by a path": _through_a_path_only("fchmodat2", 0o777),
@@ -191,7 +191,7 @@ OUTSIDE: dict[str, dict[str, Attempt]] = {
         "make a file beside the library": _make_beside_the_library,
         "leave files": unseen(_leave_files),
     },
-    "files.metadata": {name: unseen(change) for name, change in _CHANGES.items()},
+    "files.metadata": {name: unseen(change) for name, change in CHANGES.items()},
     "network": {
         **{f"reach {name}": partial(_reach, name) for name in (*STREAMS, *DATAGRAMS)},
         **{f"reach {name} through a socket pair": partial(_reach_through_a_pair, name) for name in DATAGRAMS},

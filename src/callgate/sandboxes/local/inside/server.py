@@ -51,13 +51,9 @@ def _serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
     handoff = socket.socket(fileno=HANDOFF)
     if plan.namespaces:
         namespaces.next_child_is_first(me)  # where this is refused, say so before anybody waits for a guest
-    facts = {
-        "addresses": addresses.fixed(),
-        "landlock": confinement.landlock,
-        "python": ".".join(map(str, sys.version_info[:3])),
-    }
+    version = ".".join(map(str, sys.version_info[:3]))
     _settle()
-    os.write(CONTROL, json.dumps(facts).encode() + b"\n")
+    _tell(addresses=addresses.fixed(), landlock=confinement.landlock, python=version)
     while os.read(CONTROL, 1):
         if plan.namespaces:
             namespaces.next_child_is_first(me)
@@ -91,10 +87,15 @@ def _prepare(plan: Plan) -> Confinement:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guests are reaped by the kernel
     imports.standard()
     with tree.scratch() if plan.namespaces and plan.preload else contextlib.nullcontext():
-        imports.others(plan.path, plan.preload, PROC)
+        imports.others(plan.path, plan.preload, PROC, lambda name: _tell(importing=name))
     confinement = Confinement(plan, PROC)
     os.close(PROC)
     return confinement
+
+
+def _tell(**facts: str | int) -> None:
+    """Send the host a line."""
+    os.write(CONTROL, json.dumps(facts).encode() + b"\n")
 
 
 def _schedule(policy: int) -> None:

@@ -145,5 +145,5 @@ def _put(tree: int, target: str) -> None:
     os.makedirs(target if is_directory else os.path.dirname(target), exist_ok=True)
     if not is_directory:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    syscall(_LAYER, "move_mount", tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+    syscall(_LAYER, "move_mount", tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     os.close(tree)
