@@ -96,7 +96,7 @@ class CodeRunner:
         self._store: JournalStore = journal or MemoryJournal()
         self._on_event = on_event
         self._workers = Workers()
-        self._functions: JSON = {
+        self._functions: dict[str, JSON] = {
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
 
@@ -194,6 +194,7 @@ class CodeRunner:
                 "sandbox": self._sandbox.name if sandboxed else None,
                 "level": self._sandbox.level if sandboxed else None,
                 "limits": asdict(self.limits),
+                "tools": {name: one for name, one in self._functions.items() if name in action.program},
                 "seed": secrets.randbits(63),
                 "wall": round(time.time(), 6),
             },
