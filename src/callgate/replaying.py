@@ -164,8 +164,7 @@ def _calls(gate: Gate, recording: Recording) -> list[str]:
 def _end(last: End | Pause, outcome: Outcome, ended: dict[str, JSON] | None) -> list[str]:
     """Say how the end differs from the recorded one."""
     if ended is None or isinstance(last, Pause):
-        over = ended is not None and isinstance(last, Pause)
-        return [f"the action had ended as {ended['status']}, now it waits for a human"] if over else []
+        return [f"the action had ended as {ended['status']}, now it waits for a human"] if ended is not None else []
     if ended["limit"] in _TIMED:
         return []
     found: dict[str, tuple[JSON, JSON]] = {
