@@ -1,5 +1,6 @@
 """Code-as-action: the model writes Python that calls your tools, and every call passes the gate."""
 
+from callgate.artifacts import Artifact, LeftOut
 from callgate.errors import (
     ApprovalRejected,
     CallgateError,
@@ -26,6 +27,7 @@ from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
     "ApprovalRejected",
+    "Artifact",
     "Call",
     "CallRecord",
     "CallgateError",
@@ -37,6 +39,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "JournalStore",
+    "LeftOut",
     "LimitExceeded",
     "Limits",
     "MemoryJournal",

@@ -10,12 +10,14 @@ edit or a missing line is found when the journal is read; the digest of the last
     {"e":"started",  CALL}                                          a write is about to run ("ran": edited arguments)
     {"e":"done",     CALL, "value"|"kept"|"error"}                  a call is over ("undelivered": after the end)
     {"e":"resumed",  "at", "wall"}                                  a replay is complete, the program goes on from here
-    {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept"}
+    {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept",
+                     "artifacts":[{"name", "size", "sha256"}], "left_out":[{"name", "size", "why", "count"}]}
 
 CALL is "call", "tool", "key", "n", "at", and "args" in the first line about a call (but for a refused one with large
 arguments). `call` is a label, and never moves to another call; the identity is (tool, key, n): `key` is the SHA-256 of
 the canonical arguments, `n` counts equal calls of one action from 0. `at` is the program's clock, in seconds. A value
-above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256.
+above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256. Of
+files only the names stand here, where a program left any; what they hold comes with the outcome.
 """
 
 from __future__ import annotations
