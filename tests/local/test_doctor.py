@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, di
     return status, json.loads(told)
 
 
-def test_a_person_reads_every_property(sandbox: LocalSandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_person_reads_every_property(full: LocalSandbox, capsys: pytest.CaptureFixture[str]) -> None:
     status, told = doctor(capsys)
     lines = told.splitlines()
     assert status == 0
@@ -47,7 +48,7 @@ def test_a_person_reads_every_property(sandbox: LocalSandbox, capsys: pytest.Cap
     assert all(len(line) <= 120 and line == line.rstrip() for line in lines)
 
 
-def test_a_program_reads_stable_keys(sandbox: LocalSandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_reads_stable_keys(full: LocalSandbox, capsys: pytest.CaptureFixture[str]) -> None:
     status, found = report(capsys)
     assert status == 0
     assert list(found) == [
@@ -76,7 +77,7 @@ def test_every_key_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_it_always_proves_anew(
-    sandbox: LocalSandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    full: LocalSandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
     real = trial.prove
@@ -86,7 +87,7 @@ def test_it_always_proves_anew(
 
 
 def test_what_is_broken_is_named(
-    sandbox: LocalSandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    full: LocalSandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {name: [] for name in PROPERTIES} | {"files.read": ["open a file"], "disk": [f"way {n}" for n in range(40)]}
     monkeypatch.setattr(trial, "prove", lambda *_: found)
@@ -150,8 +151,8 @@ def test_wrong_usage_is_told_apart(arguments: list[str], capsys: pytest.CaptureF
     assert "usage: callgate" in told.err
 
 
-def test_the_package_is_a_command(sandbox: LocalSandbox) -> None:
-    path = os.path.dirname(os.path.dirname(callgate.__file__))
+def test_the_package_is_a_command(full: LocalSandbox) -> None:
+    path = str(Path(callgate.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-m", "callgate", "doctor", "--json"],
         env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60,

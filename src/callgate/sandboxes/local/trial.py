@@ -15,16 +15,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from callgate.codec import JSON, is_object
+from callgate.codec import JSON, is_array, is_object
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
 from callgate.sandboxes import bundle
 from callgate.sandboxes.base import BadFrame, EndFrame, Frames, frame
 from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.local.canary.attempts import ATTEMPTS
+from callgate.sandboxes.local.canary.outside import given
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.guest import Order
 from callgate.sandboxes.local.lure import Lure
+from callgate.sandboxes.local.policy import JailPolicy
 from callgate.sandboxes.local.proof import PROPERTIES
 
 __all__ = ["canary_program", "prove"]
@@ -36,6 +38,10 @@ MODULES = ("trying", "outside", "system", "attempts")
 SECONDS = 10.0
 GONE_SECONDS = 1.0
 MEASURED_SECONDS = 0.002
+
+TELLING = 12
+"""Characters from which on a variable is somebody's own: libraries set short ones alike wherever they are imported."""
+NO_ANSWER = "the canary gave no answer"
 
 BUSY = """\
 import ctypes, signal
@@ -50,27 +56,29 @@ while True:
 """
 
 
-def prove(server: ForkServer, python: str) -> dict[str, list[str]]:
+def prove(server: ForkServer, policy: JailPolicy) -> dict[str, list[str]]:
     """Let two fresh guests try, and return property to the attempts that succeeded.
 
     Args:
         server: makes the guests. They are used up afterwards.
-        python: an interpreter that the guests' user can run.
+        policy: the server's.
 
     Raises:
         SandboxUnavailable: if a layer of the guests, or a place for bait, cannot be had.
         SandboxLost: if the server ends.
     """
+    shown = [each.source for each in (*policy.packages, *policy.mounts)]
     try:
         with ExitStack() as stack:
-            lure = stack.enter_context(Lure(python))
+            lure = stack.enter_context(Lure(policy.interpreter.path, shown))
             busy = _guest(server, stack)
             _run(busy, BUSY)
             found = [_endured(busy)]  # over before the canary starts: they would compete
             canary = _guest(server, stack)
             found.append(_privileges(_pid(canary)))
             _run(canary, canary_program(lure.bait()))
-            found += [_told(_value(canary)), lure.seen()]
+            said = _value(canary)
+            found += [_told(said), _variables(said), lure.seen()]
     except OSError as error:
         server.kill()
         what = "does not answer" if isinstance(error, TimeoutError) else "ended before its first guest"
@@ -92,15 +100,26 @@ def _sources() -> tuple[tuple[str, str], ...]:
 def _told(said: JSON) -> dict[str, list[str]]:
     """Return what the canary says it broke. Silence, or another form than it should have, is no proof of anything."""
     if not is_object(said):
-        return {name: ["the canary gave no answer"] for name in ATTEMPTS}
+        return {name: [NO_ANSWER] for name in ATTEMPTS}
     found: dict[str, list[str]] = {}
+    told = said.get("attempts")
     for name, attempts in ATTEMPTS.items():
-        results = said.get(name)
+        results = told.get(name) if is_object(told) else None
         if not is_object(results) or results.keys() != attempts.keys():
-            found[name] = ["the canary gave no answer"]
+            found[name] = [NO_ANSWER]
         else:
             found[name] = [attempt for attempt, result in results.items() if result is not False]
     return found
+
+
+def _variables(said: JSON) -> dict[str, list[str]]:
+    """Return whether the canary has a variable of this process."""
+    variables = said.get("variables") if is_object(said) else None
+    if not is_array(variables):
+        return {"environment": [NO_ANSWER]}
+    own = {f"{name}={value}" for name, value in os.environ.items() if not given(name) and len(value) >= TELLING}
+    found = [each for each in variables if not isinstance(each, str) or each in own]
+    return {"environment": ["have a variable of the host"] if found else []}
 
 
 def _guest(server: ForkServer, stack: ExitStack) -> SocketGuest:
