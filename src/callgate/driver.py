@@ -34,8 +34,8 @@ Invoke: TypeAlias = Callable[[Tool, Call], Any]
 SEND_SECONDS = 10.0
 """How long a guest may take to read what it is sent."""
 
-FIRST_LOOK, MOST_LATE = 0.02, 0.05
-"""Seconds until the guest's processor time is looked at, and how late its end may be noticed."""
+LOOKS = 0.05
+"""Seconds between two looks at the guest's processor time, at least."""
 
 DIED = (
     "the program's process died in C code: it recursed too deeply there, ran out of memory, or crashed an extension "
@@ -88,8 +88,8 @@ class Clock:
     def __init__(self, run: Pass) -> None:
         self._began, self._run = time.monotonic(), run
         self._cores = os.cpu_count() or 1
-        self._looked = 0.0
-        self._look_at = min(FIRST_LOOK, run.limits.cpu_seconds / self._cores)
+        self._looked, self._look_at = 0.0, run.limits.cpu_seconds / self._cores
+        run.guest.cpu_seconds()  # a guest that is gone tells what it told last
 
     def now(self) -> float:
         """Return the seconds since the pass began."""
@@ -100,7 +100,7 @@ class Clock:
         run, now = self._run, self.now()
         if now >= self._look_at:
             left = run.limits.cpu_seconds - run.guest.cpu_seconds()
-            self._looked, self._look_at = now, now + max(left / self._cores, MOST_LATE)
+            self._looked, self._look_at = now, now + max(left / self._cores, LOOKS)
             if left <= 0:
                 return run.gate.stop("cpu_seconds")
         return run.gate.tick(now) if now >= run.gate.wake_at else []
@@ -111,9 +111,9 @@ class Clock:
         So it is where nobody looked for so long that all cores together could use up what was left. False where a
         sandbox does not tell processor times.
         """
-        used = self._run.guest.cpu_seconds()  # when it was last seen alive
+        used = self._run.guest.cpu_seconds()
         most = used + (self.now() - self._looked) * self._cores
-        return 0 < used and most >= self._run.limits.cpu_seconds
+        return used > 0 and most >= self._run.limits.cpu_seconds
 
     def send_seconds(self) -> float:
         """Return how long the guest may take to read, in seconds: never past the end of its time."""
