@@ -25,6 +25,13 @@ REPR = 2_000  # characters of a value that JSON cannot carry
 ENVELOPE = 100  # bytes of the last frame beside its value and its error
 
 REHEARSALS = 2  # the first one copies shared pages, the second makes the interpreter's code fast
+TRIAL: dict[str, Any] = {
+    "program": "import os\nos.getpid()",
+    "tools": {},
+    "seed": 0,
+    "wall": 0.0,
+    "limits": {"threads": 1, "frame_mb": 1, "output_kb": 1},
+}
 
 _exit = os._exit
 
@@ -47,17 +54,19 @@ def run(fd: int) -> NoReturn:
     """Run the program that arrives on a stream socket, tell the host how it ended, and exit."""
     baton.channel = Channel(fd)
     for _ in range(REHEARSALS):
-        randomness.reseed(0)
-        clocks.begin(0.0)
-        Action("import os\nos.getpid()", {}, output.capture(0)).rehearse()
-    order = baton.channel.receive()["run"]
+        _action(TRIAL).rehearse()
+    _action(baton.channel.receive()["run"]).run()
+
+
+def _action(order: dict[str, Any]) -> Action:
+    """Return what the host orders, with everything it depends on set."""
     limits = order["limits"]
     threads.begin(limits["threads"])
     calls.most = limits["frame_mb"] << 20
     process.begin(randomness.reseed(order["seed"]))
     clocks.begin(order["wall"])
     counter = output.capture(limits["output_kb"] << 10)
-    Action(order["program"], order["tools"], counter, limits.get("disk_mb", 0) << 20).run()
+    return Action(order["program"], order["tools"], counter, limits.get("disk_mb", 0) << 20)
 
 
 class Action:
