@@ -93,7 +93,8 @@ def _order(program: str, tools: Mapping[str, Tool], seed: int, limits: Limits, w
 
 
 def _converse(  # noqa: C901 - one case per frame
-    guest: Any, tools: Mapping[str, Tool], frames: Frames, wall: float) -> Result:
+    guest: Any, tools: Mapping[str, Tool], frames: Frames, wall: float
+) -> Result:
     result = Result()
     running: list[tuple[float, int, Callable[[float], bytes]]] = []
     dropped: set[int] = set()
