@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
@@ -204,7 +205,8 @@ def _launch(
                 start_new_session=True,  # a Ctrl-C at the terminal is the host's business
             )
         except OSError as error:
-            raise cures.unavailable("a readable interpreter", error.strerror or type(error).__name__) from None
+            missing = "a process" if error.errno in (errno.EAGAIN, errno.ENOMEM) else "a readable interpreter"
+            raise cures.unavailable(missing, error.strerror or type(error).__name__) from None
 
 
 def _part(shown: Shown) -> tuple[str, str, int, int]:

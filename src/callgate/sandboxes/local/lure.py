@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,7 @@ __all__ = ["Lure"]
 
 _CONTENT = b"bait"
 _SECONDS = 10.0
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - what is made there is made by mkdtemp
 
 _PREY = """\
 import os, sys
@@ -42,10 +44,16 @@ os.read(0, 1)
 
 
 class Lure:
-    """Bait, from entering it to leaving it. What it holds can be used by everybody on this host meanwhile."""
+    """Bait, from entering it to leaving it. What it holds can be used by everybody on this host meanwhile.
 
-    def __init__(self, python: str) -> None:
+    Args:
+        python: an interpreter that the guests' user can run.
+        shown: what guests may read, so that bait must not lie there.
+    """
+
+    def __init__(self, python: str, shown: Sequence[str] = ()) -> None:
         self._python = python
+        self._shown = [Path(each) for each in shown]
         self._token = secrets.token_hex(8)
         self._user = NOBODY if os.geteuid() == 0 else -1
         self._open = ExitStack()
@@ -114,10 +122,7 @@ class Lure:
         )
 
     def _lay_files(self, stack: ExitStack) -> Path:
-        try:
-            directory = Path(tempfile.mkdtemp(prefix="callgate-"))
-        except OSError as error:
-            raise cures.unavailable("a temporary directory", error.strerror or type(error).__name__) from None
+        directory = self._make_directory()
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         for name, mode in (("readable", 0o644), ("writable", 0o666), ("owned", 0o600)):
             (directory / name).write_bytes(_CONTENT)
@@ -131,6 +136,19 @@ class Lure:
                 os.chown(directory / "owned", self._user, self._user)
         directory.chmod(0o755)
         return directory
+
+    def _make_directory(self) -> Path:
+        reason = "there is none"
+        with suppress(OSError):  # none that can be written to
+            for place in (tempfile.gettempdir(), *_TEMPORARY):
+                if any(Path(place).resolve().is_relative_to(each) for each in self._shown):
+                    reason = "it is shown to programs"
+                    continue
+                try:
+                    return Path(tempfile.mkdtemp(prefix="callgate-", dir=place))
+                except OSError as error:
+                    reason = error.strerror or type(error).__name__
+        raise cures.unavailable("a temporary directory", reason)
 
     def _listen(self, stack: ExitStack) -> None:
         places: list[tuple[int, int, Any]] = [
