@@ -55,7 +55,7 @@ def launch(
             tree.enter(parts + [tree.data(*each) for each in mounts])
         if os.geteuid() == 0:
             identity.become_nobody()
-        executable = interpreter[0][1] if namespaces else interpreter[0][0]
+        executable, *libraries = (target if namespaces else source for source, target in interpreter)
         if not (namespaces or os.access(os.__file__, os.R_OK)):
             raise LayerMissing("a readable interpreter", "its library is closed to the user it would run as")
         rlimits.settle_stack()
@@ -63,8 +63,8 @@ def launch(
         _place({STDIN: program, CONTROL: control, HANDOFF: handoff, PROC: proc})
         control = CONTROL
         environment = {"PYTHONHASHSEED": "0", "TZ": "UTC"}
-        if executable.startswith(tree.HOME):
-            environment["LD_LIBRARY_PATH"] = f"{tree.HOME}/lib"  # a shared libpython is looked for at its first place
+        if libraries:  # a shared libpython is looked for where it was first installed
+            environment["LD_LIBRARY_PATH"] = ":".join(libraries)
         os.execve(executable, [executable, *arguments], environment)  # noqa: S606 - no shell is the point
     except (LayerMissing, Mistake) as problem:
         problem.report(control)
