@@ -46,7 +46,7 @@ def launch(
         arguments: the interpreter's.
     """
     try:
-        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        proc = _proc()
         if namespaces:
             if not _unshare_as_root():
                 own_mounts(proc)
@@ -71,6 +71,13 @@ def launch(
     except OSError as error:
         LayerMissing.because("a readable interpreter", error).report(control)
     os._exit(1)
+
+
+def _proc() -> int:
+    try:
+        return os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LayerMissing.because("/proc", error) from None
 
 
 def _unshare_as_root() -> bool:
