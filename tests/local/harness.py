@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from callgate.limits import Limits
 from callgate.sandboxes.base import EndFrame, Frames, OutFrame, RestFrame, frame
+from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.local.forkserver import Bounds, ForkServer
+from callgate.sandboxes.local.guest import Order
+from callgate.sandboxes.local.policy import JailPolicy
 
 PATIENCE = 30.0
 
@@ -31,6 +35,25 @@ def order(program: str, limits: Limits | None = None, wall: float = 1_800_000_00
     limits = limits or Limits()
     bounds = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
     return frame({"run": {"program": program, "seed": 7, "wall": wall, "tools": {}, "limits": bounds}})
+
+
+class Server:
+    """A bare fork server of a policy, to be used like a sandbox."""
+
+    def __init__(self, policy: JailPolicy) -> None:
+        self._server = ForkServer(policy)
+
+    def start(self, limits: Limits) -> SocketGuest:
+        return Order(self._server, Bounds.of(limits)).wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
 
 
 def run(sandbox: Any, program: str, limits: Limits | None = None) -> Result:
