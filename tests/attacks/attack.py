@@ -89,6 +89,8 @@ class Trial:
     """What the host's own code raised."""
     grew_mb: float = 0.0
     """How far the memory of the host process went above its level before."""
+    waiting: int = 0
+    """Calls that wait for a human."""
     survivors: int = 0
     """Processes below the host that were not there before."""
     died: bool = False
@@ -205,6 +207,8 @@ class Attack:
     """Mode to the reason why it is known to succeed there; SECURITY.md says so."""
     refusals: tuple[str, ...] = ()
     """Exceptions and limits that mean "refused" here although they could also mean that the program is wrong."""
+    needs: str | None = None
+    """A package without which there is nothing to attack."""
     category: str = ""
 
     @property

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,8 @@ def _dies(source: str, names: dict[str, Any]) -> bool:
     finished, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        try:
+        with suppress(Exception):  # the host goes on after what a program raises
             _execute(source, names)
-        except Exception:  # the host goes on after what a program raises
-            pass
         os.write(tell, b"!")
         os._exit(0)
     os.close(tell)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from attacks.attack import Attack, Trial, World
 from attacks.prelude import source_of
@@ -20,7 +20,7 @@ from attacks.stage import Estate, Stage
 from attacks.tools import tools_for
 from local.harness import descendants
 
-from callgate import CodeRunner
+from callgate import CodeRunner, ReplayDivergence
 from callgate.sandboxes.base import Sandbox
 
 PATIENCE = 2.0
@@ -32,17 +32,39 @@ ARMED = 10.0
 LAST_WISH = 1.0
 """Seconds after which nothing of a killed host may be left."""
 
+CALM = 0.3
+"""Seconds without a change after which nothing changes any more."""
+
 ROUNDS = 4
 """How often a human answers one action."""
+
+
+class Level(NamedTuple):
+    """How many processes and descriptors there are while nothing runs and spare guests wait."""
+
+    processes: int = 0
+    descriptors: int = 0
+
+    @classmethod
+    def settled(cls) -> Level:
+        """Return it once it has been the same for a while."""
+        level, since = cls(), time.monotonic()
+        while time.monotonic() - since < CALM:
+            now = cls(len(descendants()), len(os.listdir("/proc/self/fd")))
+            if now != level:
+                level, since = now, time.monotonic()
+            time.sleep(0.01)
+        return level
 
 
 class Meter:
     """The memory, the processes and the descriptors of this process, against how they were."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: Level) -> None:
         gc.collect()
         self._children, self._before = children(), descendants()
-        self._descriptors = len(os.listdir("/proc/self/fd"))
+        self._processes = max(level.processes, len(self._before))
+        self._descriptors = max(level.descriptors, len(os.listdir("/proc/self/fd")))
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
         self._memory = _status("VmRSS")
@@ -53,7 +75,7 @@ class Meter:
 
     def survivors(self, patience: float = PATIENCE) -> int:
         """Return how many processes there are more, once those that were killed are gone."""
-        return self._settled(lambda: len(descendants()) - len(self._before), patience)
+        return self._settled(lambda: len(descendants()) - self._processes, patience)
 
     def left_open(self) -> int:
         """Return how many descriptors there are more."""
@@ -131,6 +153,9 @@ class Host:
                 if outcome.status != "paused":
                     break
                 outcome = self._drive("resume", outcome.id, self._decided(trial, outcome.waiting))
+        except ReplayDivergence:
+            trial.status = "diverged"
+            return trial
         except Exception as error:
             trial.raised = f"{type(error).__name__}: {error}"
             return trial
@@ -138,6 +163,7 @@ class Host:
             trial.seconds = time.monotonic() - began
         trial.outcome, trial.status, trial.value = outcome, outcome.status, outcome.value
         trial.output, trial.text, trial.limit = outcome.stdout, outcome.text, outcome.limit
+        trial.waiting = len(outcome.waiting)
         trial.error = (outcome.error.type, outcome.error.text) if outcome.error is not None else None
         return trial
 
@@ -163,11 +189,11 @@ class Host:
 
 
 def run(
-    attack: Attack, sandbox: Sandbox, estate: Estate, world: World, driver: str, patience: float = PATIENCE
+    attack: Attack, sandbox: Sandbox, estate: Estate, world: World, driver: str, level: Level, patience: float = PATIENCE
 ) -> tuple[Trial, Meter]:
     """Run an attack in a sandbox. The stage is the caller's to close."""
     host = Host(attack, estate, world, sandbox, driver)
-    meter = Meter()
+    meter = Meter(level)
     trial = _run_and_kill(host) if world.killed else host.run()
     trial.grew_mb = meter.grown_mb()
     trial.survivors = meter.survivors(min(LAST_WISH, patience) if world.killed else patience)

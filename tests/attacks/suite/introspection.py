@@ -62,10 +62,10 @@ except Exception as error:
 found
 """,
     "in what belongs to the function that calls tools": """\
-import gc
-found, reached, todo = [], set(), [call_tool]
-while todo and len(reached) < 200_000 and not found:
-    one = todo.pop(0)
+import collections, gc
+found, reached, todo = [], set(), collections.deque([call_tool])
+while todo and len(reached) < 50_000 and not found:
+    one = todo.popleft()
     if id(one) in reached:
         continue
     reached.add(id(one))
@@ -170,7 +170,7 @@ Deep().x
 """,
     "nesting a value without end": """\
 value = []
-for _ in range(1_000_000):
+for _ in range(100_000):
     value = [value]
 sys.setrecursionlimit(10**9)
 repr(value)

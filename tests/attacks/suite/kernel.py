@@ -211,7 +211,6 @@ _CALLS: dict[str, tuple[str, bool]] = {
     "a priority at the disk": ('call("ioprio_set", 1, 0, 0x4000)', False),
     "root's identity": ('call("setresuid", 0, 0, 0)', True),
     "another group": ('call("setgroups", 1, struct.pack("I", 4))', True),
-    "a higher limit": ('call("prlimit64", 0, 14, struct.pack("QQ", 10, 10), 0)', True),
     "the name of the machine": (
         'name = os.uname().nodename.encode()\ncall("sethostname", name, len(name))',
         True,
@@ -284,6 +283,14 @@ ATTACKS = [
         won=above(0),
         control=Control(absent=lambda trial: "this kernel has no x32" if trial.value == -1 else None),
         refusals=("ProcessDied",),
+    ),
+    Attack(
+        name="get a higher limit",
+        program='call("prlimit64", 0, 14, struct.pack("QQ", 10, 10), 0)',
+        won=got,
+        control=Control(
+            root=True, absent=lambda trial: "root may not raise limits here" if trial.value == -errno.EPERM else None
+        ),
     ),
     Attack(
         name="have capabilities",

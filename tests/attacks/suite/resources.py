@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from attacks.attack import PLAIN, Attack, Control, Trial, World, above, executed, swelled
 
 MIB = 1 << 20
-SMALL = World().but(memory_mb=192, disk_mb=4, output_kb=64, threads=16, cpu_seconds=0.5)
-UNBOUND = Control(world=lambda world: world.but(output_kb=1 << 20, frame_mb=1 << 10, threads=1000))
+SMALL = World().but(memory_mb=192, disk_mb=4, output_kb=64, threads=16)
+BURNING = SMALL.but(cpu_seconds=0.2)
+UNBOUND = Control(
+    world=lambda world: world.but(output_kb=1 << 20, frame_mb=1 << 10, threads=1000),
+    patch=lambda: mock.patch("callgate.outcome.visible", str),  # which is slow for so much
+)
 
 _MEMORY = {
     "by objects": """\
@@ -175,7 +181,7 @@ _MANY = {
     "small files": """\
 got = 0
 try:
-    while got < 5000:
+    while got < 2500:
         os.close(os.open(f"file{got}", os.O_CREAT))
         got += 1
 except OSError:
@@ -185,7 +191,7 @@ got
     "directories": """\
 got = 0
 try:
-    while got < 5000:
+    while got < 2500:
         os.mkdir(f"folder{got}")
         got += 1
 except OSError:
@@ -196,7 +202,7 @@ got
 got = 0
 try:
     os.close(os.open("file", os.O_CREAT))
-    while got < 5000:
+    while got < 2500:
         os.link("file", f"name{got}")
         got += 1
 except OSError:
@@ -206,7 +212,7 @@ got
     "links": """\
 got = 0
 try:
-    while got < 5000:
+    while got < 2500:
         os.symlink("x" * 100, f"link{got}")
         got += 1
 except OSError:
@@ -303,14 +309,12 @@ def cpu():
 """
 
 _BURN = {
-    "in Python": "while cpu() < 2.5:\n    sum(range(100_000))\n",
-    "in the C library": "import hashlib\nwhile cpu() < 2.5:\n    hashlib.sha256(bytes(64 << 20))\n",
-    "in the kernel": "while cpu() < 2.5:\n    for _ in range(1000):\n        call(\"getppid\")\n",
+    "in Python": "while cpu() < 0.9:\n    sum(range(100_000))\n",
     "with its limit's signal ignored": "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
-    "while cpu() < 2.5:\n    sum(range(100_000))\n",
+    "while cpu() < 0.9:\n    sum(range(100_000))\n",
     "in threads": """\
 def burn(_):
-    while cpu() < 2.5:
+    while cpu() < 0.9:
         sum(range(100_000))
 entry, threads = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(burn), []
 for _ in range(3):
@@ -322,10 +326,8 @@ for one in threads:
 }
 
 _SWELLING = {
-    "by what it prints": "for _ in range(100):\n    print('x' * (1 << 20))\n",
-    "by printing little, often": "for _ in range(3_000_000):\n    print('x' * 30)\n",
-    "by its value": "'x' * (100 << 20)\n",
-    "by a large call": "try:\n    note(text='x' * (100 << 20))\nexcept Refused:\n    pass\n",
+    "by what it prints": "for _ in range(72):\n    print('x' * (1 << 20))\n",
+    "by its value": "'x' * (72 << 20)\n",
 }
 
 
@@ -368,7 +370,7 @@ ATTACKS = [
             name=f"burn the processor {how}",
             program=_CLOCK + program + _CLAIM,
             won=executed("note"),
-            world=SMALL,
+            world=BURNING,
             refusals=("cpu_seconds", "ProcessDied"),
         )
         for how, program in _BURN.items()
