@@ -26,7 +26,7 @@ _VALUE = "_value"
 
 def run(attack: Attack, where: str, estate: Estate, world: World) -> Trial:
     """Run an attack in this process, or in a fork of it. The stage is the caller's to close."""
-    stage = Stage(estate)
+    stage = Stage(estate, sockets=False)
     trial = Trial(attack=attack, stage=stage)
     source = source_of(attack, attack.program, stage.bait())
     effects: list[tuple[str, Any]] = trial.effects

@@ -29,59 +29,63 @@ _NEWER = {
 }
 """Calls that the jail's own table does not know, x86_64's number first."""
 
-_PRELUDE = """\
-import ctypes, errno, mmap, os, struct, sys, threading, time
-from types import SimpleNamespace
-bait = SimpleNamespace(**{bait!r})
-numbers = {numbers!r}
-libc = ctypes.CDLL(None, use_errno=True)
-libc.syscall.restype = ctypes.c_long
+_IMPORTS = "import ctypes, errno, mmap, os, struct, sys, threading, time\nfrom types import SimpleNamespace\n"
 
+_HELPERS = {
+    "call": """\
+libc.syscall.restype = ctypes.c_long
 def call(name, *arguments):
     ctypes.set_errno(0)
     words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     result = libc.syscall(ctypes.c_long(numbers[name]), *words)
     return -ctypes.get_errno() if result == -1 else result
-
+""",
+    "room": """\
 def room(content):
     size = content if isinstance(content, int) else len(content)
     return ctypes.create_string_buffer(b"" if isinstance(content, int) else content, max(size, 1))
-
-def at(buffer):
-    return ctypes.addressof(buffer)
-
-def words(*items):
-    return (ctypes.c_char_p * (len(items) + 1))(*items, None)
-
+""",
+    "at": "def at(buffer):\n    return ctypes.addressof(buffer)\n",
+    "words": "def words(*items):\n    return (ctypes.c_char_p * (len(items) + 1))(*items, None)\n",
+    "nap": """\
 def nap(seconds):
-    call("nanosleep", struct.pack("qq", int(seconds), int(seconds % 1 * 1e9)), 0)
-
+    libc.nanosleep(struct.pack("qq", int(seconds), int(seconds % 1 * 1e9)), None)
+""",
+    "content": """\
 def content(fd):
     return os.read(fd, 4096).decode(errors="replace") if fd >= 0 else fd
-
-def send(data):
+""",
+    "send": "def send(data):\n    while data:\n        data = data[os.write(3, data):]\n",
+    "post": """\
+def post(body):
+    data = len(body).to_bytes(4, "big") + body
     while data:
         data = data[os.write(3, data):]
-
-def post(body):
-    send(len(body).to_bytes(4, "big") + body)
-
+""",
+    "hear": """\
 def hear():
     size = int.from_bytes(os.read(3, 4), "big")
     body = b""
     while len(body) < size:
         body += os.read(3, size - len(body))
     return body
-"""
+""",
+}
+"""What a program may use: raw system calls that return a negative error number, and raw frames."""
 
 
 def source_of(attack: Attack, program: str, bait: Mapping[str, Any]) -> str:
     """Return the whole text of a program of an attack."""
     if not attack.prelude:
         return program
-    text = _PRELUDE + program
-    numbers = {name: number for name in _named(text) if (number := _number(name)) is not None}
-    return _PRELUDE.format(bait=dict(bait), numbers=numbers) + program
+    used = set(re.findall(r"\w+", program))
+    numbers = {name: number for name in _named(program) if (number := _number(name)) is not None}
+    parts = [_IMPORTS, "libc = ctypes.CDLL(None, use_errno=True)\n"]
+    parts += [f"numbers = {numbers!r}\n"] if "call" in used or "numbers" in used else []
+    shown = {name: value for name, value in bait.items() if name in used}
+    parts += [f"bait = SimpleNamespace(**{shown!r})\n"] if "bait" in used else []
+    parts += [text for name, text in _HELPERS.items() if name in used]
+    return "".join(parts) + program
 
 
 def missing_calls(program: str) -> list[str]:

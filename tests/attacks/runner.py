@@ -27,7 +27,7 @@ from attacks.attack import MODES, Attack
 from attacks.judge import Jail, Open, Result
 from attacks.stage import CANARY, Estate
 
-from callgate import SandboxUnavailable
+from callgate import SandboxUnavailable, workers
 from callgate.sandboxes import LocalSandbox
 
 CONTROL = "no jail"
@@ -46,6 +46,7 @@ def main() -> None:
         os.environ[CANARY] = f"canary-{secrets.token_hex(12)}"
         os.execv(sys.executable, [sys.executable, "-B", "-m", "attacks.runner", *sys.argv[1:]])
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)  # what an attack leaves behind falls to this process
+    workers.IDLE_SECONDS = 0.1  # each attack has a runner of its own: threads that wait for more would pile up
     logging.disable()  # what a hostile guest does is logged, and expected here
     attacks = [one for one in suite.ATTACKS if options.only in one.id]
     report = run_all(options.mode, attacks, options.driver, verbose=options.verbose)
@@ -82,9 +83,7 @@ def _open(estate: Estate, driver: str) -> Iterator[Callable[[Attack], Result]]:
 
 
 @contextmanager
-def _jailed(
-    mode: str, estate: Estate, driver: str, report: dict[str, Any]
-) -> Iterator[Callable[[Attack], Result]]:
+def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> Iterator[Callable[[Attack], Result]]:
     gc.freeze()  # each trial collects
     namespaces = mode == MODES[0]
     with LocalSandbox(namespaces=namespaces, python=None if namespaces else _readable_python()) as sandbox:

@@ -88,7 +88,7 @@ def _leak(descriptor: int) -> int:
 class Stage:
     """What one trial may change, fresh for each, and how it looked before."""
 
-    def __init__(self, estate: Estate) -> None:
+    def __init__(self, estate: Estate, *, sockets: bool) -> None:
         self.estate, self.canary = estate, estate.canary
         self.root = Path(tempfile.mkdtemp(dir=estate.root))
         self.root.chmod(0o777)
@@ -103,13 +103,14 @@ class Stage:
             os.chown(one, estate.owner, estate.owner)
         self._reader = os.open(self.fifo, os.O_RDONLY | os.O_NONBLOCK)
         self._signals = estate.signals
-        self._sockets = _listeners(self.root)
+        self._sockets = _listeners(self.root) if sockets else {}
         self._before = self._look()
 
     def bait(self) -> dict[str, Any]:
         """Return where everything is, for programs."""
-        estate, sockets = self.estate, self._sockets
+        estate = self.estate
         return {
+            **self._addresses(),
             "root": str(self.root),
             "target": str(self.target),
             "folder": str(self.folder),
@@ -124,17 +125,17 @@ class Stage:
             "held": estate.held,
             "directory": estate.directory,
             "memory": ctypes.addressof(estate.memory),
-            "tcp": sockets["tcp"].getsockname()[1],
-            "tcp6": sockets["tcp6"].getsockname()[1] if "tcp6" in sockets else 9,
-            "udp": sockets["udp"].getsockname()[1],
-            "stream": str(self.root / "stream"),
-            "datagram": str(self.root / "datagram"),
-            "abstract": sockets["abstract"].getsockname()[1:].decode(),
-            "abstract_datagram": sockets["abstract datagram"].getsockname()[1:].decode(),
             "outside": str(Path(tempfile.gettempdir()) / f"{self.root.name}-outside"),
             "shared": f"{SHARED}-{os.getpid()}",
             "number": os.getpid() << 8 & 0x7FFFFFFF,
         }
+
+    def _addresses(self) -> dict[str, Any]:
+        found = {name.replace(" ", "_"): one.getsockname() for name, one in self._sockets.items()}
+        ports = {name: address[1] for name, address in found.items() if isinstance(address, tuple)}
+        names = {name: address[1:].decode() for name, address in found.items() if isinstance(address, bytes)}
+        paths = {name: address for name, address in found.items() if isinstance(address, str)}
+        return {"tcp6": 9, **ports, **names, **paths}
 
     @property
     def has_ipv6(self) -> bool:

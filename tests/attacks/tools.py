@@ -19,9 +19,7 @@ LARGE = 300_000
 """Characters of what `big` returns: more than a frame of the kernel's buffers, and more than is kept inline."""
 
 
-def tools_for(
-    stage: Stage, effects: list[tuple[str, Any]], world: World, noted: Callable[[], None]
-) -> list[Tool]:
+def tools_for(stage: Stage, effects: list[tuple[str, Any]], world: World, noted: Callable[[], None]) -> list[Tool]:
     """Return the tools that a program may name in this world; `effects` grows by what is executed."""
     barrier = threading.Barrier(2)
     running = 0
@@ -69,9 +67,7 @@ def tools_for(
         code = code or name in world.opened
         callers = frozenset({"direct", "code"} if code else {"direct"})
         secret = f"Opens what {stage.canary} closes." if name == "vault" else name
-        return Tool(
-            name=name, description=secret, input_schema=schema, effect=effect, callers=callers, invoke=invoke
-        )
+        return Tool(name=name, description=secret, input_schema=schema, effect=effect, callers=callers, invoke=invoke)
 
     made_here = [
         made("note", note, "text"),

@@ -50,7 +50,7 @@ class Level(NamedTuple):
         """Return it once it has been the same for a while."""
         level, since = cls(), time.monotonic()
         while time.monotonic() - since < CALM:
-            now = cls(len(descendants()), len(os.listdir("/proc/self/fd")))
+            now = cls(len(descendants()), open_descriptors())
             if now != level:
                 level, since = now, time.monotonic()
             time.sleep(0.01)
@@ -61,10 +61,9 @@ class Meter:
     """The memory, the processes and the descriptors of this process, against how they were."""
 
     def __init__(self, level: Level) -> None:
-        gc.collect()
         self._children, self._before = children(), descendants()
         self._processes = max(level.processes, len(self._before))
-        self._descriptors = max(level.descriptors, len(os.listdir("/proc/self/fd")))
+        self._descriptors = max(level.descriptors, open_descriptors())
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
         self._memory = _status("VmRSS")
@@ -79,7 +78,9 @@ class Meter:
 
     def left_open(self) -> int:
         """Return how many descriptors there are more."""
-        return self._settled(lambda: len(os.listdir("/proc/self/fd")) - self._descriptors, PATIENCE)
+        if open_descriptors() > self._descriptors:
+            gc.collect()
+        return self._settled(lambda: open_descriptors() - self._descriptors, PATIENCE)
 
     def end_survivors(self) -> None:
         """Kill what a trial without a jail left behind; orphans have fallen to this process."""
@@ -96,6 +97,11 @@ class Meter:
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
             time.sleep(0.005)
         return max(more, 0)
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def children() -> set[int]:
@@ -118,7 +124,12 @@ class Host:
     """A runner over one stage, as long as an attack takes."""
 
     def __init__(self, attack: Attack, estate: Estate, world: World, sandbox: Sandbox, driver: str) -> None:
-        self.stage, self.world, self.attack, self._driver = Stage(estate), world, attack, driver
+        self.stage, self.world, self.attack, self._driver = (
+            Stage(estate, sockets=attack.category == "network"),
+            world,
+            attack,
+            driver,
+        )
         self.tell: int | None = None
         self._effects: list[tuple[str, Any]] = []
         self._runner = CodeRunner(
@@ -189,7 +200,13 @@ class Host:
 
 
 def run(
-    attack: Attack, sandbox: Sandbox, estate: Estate, world: World, driver: str, level: Level, patience: float = PATIENCE
+    attack: Attack,
+    sandbox: Sandbox,
+    estate: Estate,
+    world: World,
+    driver: str,
+    level: Level,
+    patience: float = PATIENCE,
 ) -> tuple[Trial, Meter]:
     """Run an attack in a sandbox. The stage is the caller's to close."""
     host = Host(attack, estate, world, sandbox, driver)

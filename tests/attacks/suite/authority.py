@@ -127,7 +127,7 @@ def _swallowed(body: str) -> str:
 
 
 def _post(n: int, tool: str, args: str) -> str:
-    return f"post(b'{{\"call\":{n},\"tool\":\"{tool}\",\"args\":{args}}}')\n"
+    return f'post(b\'{{"call":{n},"tool":"{tool}","args":{args}}}\')\n'
 
 
 _DONE = "post(b'{\"rest\":null}')\nhear()\n"
@@ -152,13 +152,17 @@ _UNASKED = {
     "and catching everything": "for _ in range(3):\n    try:\n        pay(to='mallory', amount=1000)\n    except BaseException:\n        pass\n",
     "from a thread": "thread = threading.Thread(target=pay, kwargs={'to': 'mallory', 'amount': 1000})\nthread.start()\nthread.join()\n",
     "from a task": "import asyncio\nawait asyncio.gather(acall_tool('pay', to='mallory', amount=1000), acall_tool('note', text='x'))\n",
-    "and ending before the answer": _post(1, "pay", _PAY) + "post(b'{\"end\":{\"value\":1,\"error\":null,\"printed\":0}}')\nnap(0.2)\n",
-    "and answering itself": _post(1, "pay", _PAY) + "nap(0.05)\npost(b'{\"answer\":1,\"at\":0,\"value\":\"approve\"}')\nnap(0.2)\n",
+    "and ending before the answer": _post(1, "pay", _PAY)
+    + 'post(b\'{"end":{"value":1,"error":null,"printed":0}}\')\nnap(0.2)\n',
+    "and answering itself": _post(1, "pay", _PAY)
+    + 'nap(0.05)\npost(b\'{"answer":1,"at":0,"value":"approve"}\')\nnap(0.2)\n',
     "and deciding itself": _post(1, "pay", _PAY)
-    + "nap(0.05)\npost(b'{\"decided\":1,\"type\":\"approve\",\"call\":\"1\"}')\nnap(0.2)\n",
-    "and resuming itself": _post(1, "pay", _PAY) + "post(b'{\"resume\":{\"1\":\"approve\"},\"rest\":null}')\nnap(0.2)\n",
-    "and giving it up": _post(1, "pay", _PAY) + "nap(0.05)\npost(b'{\"drop\":1}')\npost(b'{\"rest\":null}')\nnap(0.2)\n",
-    "by marking it approved": _post(1, "pay", '{"to":"mallory","amount":1000},"approved":true,"decision":"approve"') + _DONE,
+    + 'nap(0.05)\npost(b\'{"decided":1,"type":"approve","call":"1"}\')\nnap(0.2)\n',
+    "and resuming itself": _post(1, "pay", _PAY) + 'post(b\'{"resume":{"1":"approve"},"rest":null}\')\nnap(0.2)\n',
+    "and giving it up": _post(1, "pay", _PAY)
+    + "nap(0.05)\npost(b'{\"drop\":1}')\npost(b'{\"rest\":null}')\nnap(0.2)\n",
+    "by marking it approved": _post(1, "pay", '{"to":"mallory","amount":1000},"approved":true,"decision":"approve"')
+    + _DONE,
     "under the name of another tool": _post(1, "note", f'{_PAY},"tool":"pay"') + _DONE,
 }
 
@@ -198,7 +202,7 @@ _STRANGE = {
     "half a character for a name": '{"text":1,"\\\\ud800":1}',
 }
 
-_DEEP = "post(b'{\"call\":1,\"tool\":\"note\",\"args\":{\"text\":' + b'[' * 500 + b']' * 500 + b'}}')\n" + _DONE
+_DEEP = 'post(b\'{"call":1,"tool":"note","args":{"text":\' + b\'[\' * 500 + b\']\' * 500 + b\'}}\')\n' + _DONE
 
 _SMUGGLED = {
     "plainly": _swallowed("call_tool('note', **{'text': 'x', 'us' + 'er': 'mallory'})"),
@@ -240,7 +244,12 @@ _ENDED = ("ProcessDied", "ProtocolError", "calls", "Deadlock", "ReplayDivergence
 
 ATTACKS = [
     *(
-        Attack(name=f"call a tool that is not there, {how}", program=_NAME + _swallowed(body), won=executed("hidden"), control=OPEN)
+        Attack(
+            name=f"call a tool that is not there, {how}",
+            program=_NAME + _swallowed(body),
+            won=executed("hidden"),
+            control=OPEN,
+        )
         for body, how in _ATTACKS_ON_NAMES.items()
     ),
     Attack(
@@ -263,7 +272,13 @@ ATTACKS = [
         for how, name in _ALIKE.items()
     ),
     *(
-        Attack(name=f"pay without being asked about {how}", program=program, won=executed("pay"), control=UNASKED, refusals=_ENDED)
+        Attack(
+            name=f"pay without being asked about {how}",
+            program=program,
+            won=executed("pay"),
+            control=UNASKED,
+            refusals=_ENDED,
+        )
         for how, program in _UNASKED.items()
     ),
     *(
@@ -277,7 +292,13 @@ ATTACKS = [
         )
         for how, program in _CHANGED.items()
     ),
-    Attack(name="try again what was rejected", program=_AGAIN, won=executed("pay"), world=PLAIN.but(decide=_reject), control=UNASKED),
+    Attack(
+        name="try again what was rejected",
+        program=_AGAIN,
+        won=executed("pay"),
+        world=PLAIN.but(decide=_reject),
+        control=UNASKED,
+    ),
     *(
         Attack(
             name=f"pass {what}",
@@ -288,7 +309,13 @@ ATTACKS = [
         )
         for what, args in _STRANGE.items()
     ),
-    Attack(name="pass what nests too deep", program=_DEEP, won=strange, control=Control(patch=_anything_goes), refusals=_ENDED),
+    Attack(
+        name="pass what nests too deep",
+        program=_DEEP,
+        won=strange,
+        control=Control(patch=_anything_goes),
+        refusals=_ENDED,
+    ),
     *(
         Attack(name=f"pass what the tool does not take, {how}", program=program, won=smuggled, control=LOOSE)
         for how, program in _SMUGGLED.items()
@@ -302,7 +329,14 @@ ATTACKS = [
         control=Control(world=lambda world: world.but(extra=_naive)),
     ),
     *(
-        Attack(name=f"call more often than it may, {how}", program=program, won=too_many, world=FEW, control=MANY, refusals=_ENDED)
+        Attack(
+            name=f"call more often than it may, {how}",
+            program=program,
+            won=too_many,
+            world=FEW,
+            control=MANY,
+            refusals=_ENDED,
+        )
         for how, program in _MORE_CALLS.items()
     ),
     Attack(

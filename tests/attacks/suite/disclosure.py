@@ -146,7 +146,11 @@ ATTACKS = [
         gaps={"no namespaces": L2_NAME},
     ),
     Attack(name="learn the name of the machine from its file", program="open('/etc/hostname').read()", won=named_host),
-    Attack(name="learn the name of the machine from the kernel", program="open('/proc/sys/kernel/hostname').read()", won=named_host),
+    Attack(
+        name="learn the name of the machine from the kernel",
+        program="open('/proc/sys/kernel/hostname').read()",
+        won=named_host,
+    ),
     Attack(name="learn the number of the user", program='call("getuid")', won=is_user, control=ROOT),
     Attack(name="learn who its host is from the channel", program=_PEER),
     Attack(

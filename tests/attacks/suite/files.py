@@ -65,6 +65,7 @@ line.value.decode()
     "in a race of a link": """\
 open("mine", "w").write("mine")
 os.symlink("mine", "racing")
+sys.setswitchinterval(1e-5)
 running, seen = True, set()
 def flip(_):
     while running:
@@ -73,7 +74,9 @@ def flip(_):
             os.rename("next", "racing")
 entry, thread = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(flip), ctypes.c_ulong()
 libc.pthread_create(ctypes.byref(thread), None, entry, None)
-for _ in range(300):
+for _ in range(2000):
+    if len(seen) > 1:
+        break
     try:
         seen.add(open("racing").read())
     except OSError:
@@ -177,7 +180,9 @@ ATTACKS = [
         program="sorted(set(os.listdir(bait.shelf)) & {'secret', 'planted.py'})",
         won=found_any,
     ),
-    Attack(name="list what processes there are", program="[n for n in os.listdir('/proc') if n.isdigit()]", won=found_any),
+    Attack(
+        name="list what processes there are", program="[n for n in os.listdir('/proc') if n.isdigit()]", won=found_any
+    ),
     Attack(name="list the devices", program="'null' in os.listdir('/dev') and len(os.listdir('/dev')) > 10"),
     Attack(name="list the kernel's objects", program="os.listdir('/sys/class')", won=found_any),
     Attack(

@@ -99,10 +99,10 @@ def hidden(trial: Trial) -> bool:
 
 
 def _call(n: int, tool: str = "note", args: str = '{"text":"forged"}') -> str:
-    return f"post(b'{{\"call\":{n},\"tool\":\"{tool}\",\"args\":{args}}}')\n"
+    return f'post(b\'{{"call":{n},"tool":"{tool}","args":{args}}}\')\n'
 
 
-_END = "post(b'{\"end\":{\"value\":1,\"error\":null,\"printed\":0}}')\n"
+_END = 'post(b\'{"end":{"value":1,"error":null,"printed":0}}\')\n'
 _REST = "post(b'{\"rest\":null}')\n"
 
 _CRASHES = {
@@ -110,23 +110,23 @@ _CRASHES = {
     "no text": "post(bytes(range(128, 256)))\n",
     "nothing": "post(b'')\n",
     "another kind of value": "post(b'[1, 2, 3]')\n",
-    "a frame of an unknown kind": "post(b'{\"grant\":\"everything\"}')\n",
+    "a frame of an unknown kind": 'post(b\'{"grant":"everything"}\')\n',
     "deep nesting": "post(b'[' * 200_000)\n",
     "an endless number": "post(b'{\"rest\":' + b'9' * 10_000 + b'}')\n",
-    "a call without a name": "post(b'{\"call\":1,\"args\":{}}')\n",
-    "a call by a name that is none": "post(b'{\"call\":1,\"tool\":[],\"args\":{}}')\n",
-    "a call with arguments that are none": "post(b'{\"call\":1,\"tool\":\"note\",\"args\":7}')\n",
+    "a call without a name": 'post(b\'{"call":1,"args":{}}\')\n',
+    "a call by a name that is none": 'post(b\'{"call":1,"tool":[],"args":{}}\')\n',
+    "a call with arguments that are none": 'post(b\'{"call":1,"tool":"note","args":7}\')\n',
     "an end that is none": "post(b'{\"end\":[]}')\n",
-    "an answer to itself": "post(b'{\"answer\":1,\"at\":0,\"value\":1}')\n",
-    "the opening of the host": "post(b'{\"run\":{\"program\":\"1\",\"tools\":{}}}')\n",
+    "an answer to itself": 'post(b\'{"answer":1,"at":0,"value":1}\')\n',
+    "the opening of the host": 'post(b\'{"run":{"program":"1","tools":{}}}\')\n',
 }
 
 _WRONG_ORDER = {
-    "after resting": _REST + _call(1) + _REST,
-    "with a number ahead": _call(7) + _REST,
-    "with the same number": _call(1) + _call(1) + _REST,
-    "with number 0": _call(0) + _REST,
-    "after giving up what was never asked": "post(b'{\"drop\":5}')\n" + _call(1) + _REST,
+    "after resting": (1, _REST + _call(1) + _REST),
+    "with a number ahead": (1, _call(7) + _REST),
+    "with the same number": (2, _call(1) + _call(1) + _REST),
+    "with number 0": (1, _call(0) + _REST),
+    "after giving up what was never asked": (1, "post(b'{\"drop\":5}')\n" + _call(1) + _REST),
 }
 
 _TWICE = """\
@@ -137,8 +137,8 @@ nap(0.2)
 
 _SWELLING = {
     "a frame without end": "send(b'\\x7f\\xff\\xff\\xff')\nfor _ in range(80):\n    send(bytes(1 << 20))\n",
-    "one frame above the bound": "post(b'{\"rest\":null,\"x\":\"' + b'x' * (48 << 20) + b'\"}')\n",
-    "output in many frames": "text = b'{\"out\":\"' + b'x' * 60_000 + b'\"}'\nfor _ in range(1200):\n    post(text)\n",
+    "one frame above the bound": "post(b'{\"rest\":null,\"x\":\"' + b'x' * (28 << 20) + b'\"}')\n",
+    "output in many frames": "text = b'{\"out\":\"' + b'x' * 60_000 + b'\"}'\nfor _ in range(500):\n    post(text)\n",
 }
 
 _BODY = """\
@@ -162,8 +162,14 @@ ATTACKS = [
         for what, program in _CRASHES.items()
     ),
     *(
-        Attack(name=f"call {how}", program=program + "nap(0.2)\n", won=executed("note"), control=OBEYED, refusals=_ENDED)
-        for how, program in _WRONG_ORDER.items()
+        Attack(
+            name=f"call {how}",
+            program=program + "nap(0.2)\n",
+            won=executed("note", times),
+            control=OBEYED,
+            refusals=_ENDED,
+        )
+        for how, (times, program) in _WRONG_ORDER.items()
     ),
     Attack(
         name="call after the end",

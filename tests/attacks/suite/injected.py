@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from callgate_langchain import from_langchain
 from langchain_core.tools import InjectedToolArg, tool
 
 from callgate import Tool
+from callgate_langchain import from_langchain
 
 
 def careful(effects: list[tuple[str, Any]]) -> list[Tool]:

@@ -168,13 +168,6 @@ class Deep:
         return getattr(self, name)
 Deep().x
 """,
-    "nesting a value without end": """\
-value = []
-for _ in range(100_000):
-    value = [value]
-sys.setrecursionlimit(10**9)
-repr(value)
-""",
     "breaking an object": """\
 def broken(): pass
 ctypes.memset(id(broken), 255, 64)

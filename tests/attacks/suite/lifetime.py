@@ -82,7 +82,7 @@ os.waitpid(made, 0) if made > 0 else made
 """
 
 _LEFT = {
-    "a child": "made = libc.fork()\nif made == 0:\n    call(\"setsid\")\n    nap(20)\n    call(\"exit_group\", 0)\nnap(0.1)\nmade\n",
+    "a child": 'made = libc.fork()\nif made == 0:\n    call("setsid")\n    nap(20)\n    call("exit_group", 0)\nnap(0.1)\nmade\n',
     "a grandchild of a session of its own": _DAEMON,
     "a child that ignores signals": """\
 import signal
@@ -91,7 +91,8 @@ for number in range(1, 65):
         signal.signal(number, signal.SIG_IGN)
     except (OSError, ValueError):
         pass
-""" + _DAEMON,
+"""
+    + _DAEMON,
     "a sibling": """\
 made = call("clone", 0x8011, 0, 0, 0, 0)
 if made == 0:
@@ -113,7 +114,7 @@ made
     "a child of a program": 'libc.system(b"setsid sleep 20 >/dev/null 2>&1 &")\nnap(0.1)\n',
 }
 
-_END = "post(b'{\"end\":{\"value\":1,\"error\":null,\"printed\":0}}')\n"
+_END = 'post(b\'{"end":{"value":1,"error":null,"printed":0}}\')\n'
 
 _AFTER = {
     "after its end": f"{_END}nap(20)\n",
@@ -170,7 +171,9 @@ ATTACKS = [
     ),
     *(Attack(name=f"leave {what}", program=program, won=survived) for what, program in _LEFT.items()),
     *(
-        Attack(name=f"stay {how}", program=program, won=survived, control=SPARED, refusals=("ProcessDied", "ProtocolError"))
+        Attack(
+            name=f"stay {how}", program=program, won=survived, control=SPARED, refusals=("ProcessDied", "ProtocolError")
+        )
         for how, program in _AFTER.items()
     ),
     *(

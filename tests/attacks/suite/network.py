@@ -35,7 +35,9 @@ address, data = {address}, b"x"
 
 
 _SENDTO = 'call("sendto", pair[0], data, 1, 0, address, len(address))'
-_CONNECT = 'made = call("connect", pair[0], address, len(address))\ncall("write", pair[0], data, 1) if made == 0 else made'
+_CONNECT = (
+    'made = call("connect", pair[0], address, len(address))\ncall("write", pair[0], data, 1) if made == 0 else made'
+)
 _MESSAGE = """\
 name, text = room(address), room(data)
 part = room(struct.pack("QQ", at(text), 1))

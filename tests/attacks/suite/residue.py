@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from attacks.attack import REUSED, Attack, Control, Trial, told_so
 
-SHARED_PAGES = "guests map the same files, and the kernel wakes who waits at the same place of a file; SECURITY.md says so"
+SHARED_PAGES = (
+    "guests map the same files, and the kernel wakes who waits at the same place of a file; SECURITY.md says so"
+)
 
 _INTERPRETER = {
     "a builtin": ("import builtins\nbuiltins.left = 1", "import builtins\nhasattr(builtins, 'left')"),
@@ -15,7 +17,10 @@ _INTERPRETER = {
     "a changed module": ("import json\njson.dumps = lambda *_, **__: 'mine'", "import json\njson.dumps(1) == 'mine'"),
     "a new module": ("import types\nsys.modules['left'] = types.ModuleType('left')", "'left' in sys.modules"),
     "a changed path": ("sys.path.insert(0, '/left')", "'/left' in sys.path"),
-    "a way to import": ("sys.meta_path.insert(0, type('Left', (), {'find_spec': lambda *_: None})())", "type(sys.meta_path[0]).__name__ == 'Left'"),
+    "a way to import": (
+        "sys.meta_path.insert(0, type('Left', (), {'find_spec': lambda *_: None})())",
+        "type(sys.meta_path[0]).__name__ == 'Left'",
+    ),
     "a variable of the environment": ("os.environ['LEFT'] = '1'", "os.environ.get('LEFT') == '1'"),
     "a variable of the C library": (
         'libc.setenv(b"LEFT", b"1", 1)',
@@ -28,11 +33,13 @@ _INTERPRETER = {
         'call("fcntl", 77, 1, 0) >= 0',
     ),
     "a lower limit": (
-        'call("prlimit64", 0, 4, struct.pack("QQ", 0, 0), 0)\ncall("prlimit64", 0, 8, struct.pack("QQ", 0, 0), 0)\n'
         'call("prlimit64", 0, 7, struct.pack("QQ", 50, 50), 0)',
-        'import resource\nresource.getrlimit(resource.RLIMIT_NOFILE)[0] == 50',
+        "import resource\nresource.getrlimit(resource.RLIMIT_NOFILE)[0] == 50",
     ),
-    "an ignored signal": ("import signal\nsignal.signal(15, signal.SIG_IGN)", "import signal\nsignal.getsignal(15) == signal.SIG_IGN"),
+    "an ignored signal": (
+        "import signal\nsignal.signal(15, signal.SIG_IGN)",
+        "import signal\nsignal.getsignal(15) == signal.SIG_IGN",
+    ),
     "a blocked signal": (
         "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [14])",
         "import signal\n14 in signal.pthread_sigmask(signal.SIG_BLOCK, [])",
@@ -43,7 +50,10 @@ _INTERPRETER = {
     ),
     "a hook for what is executed": ("sys.settrace(lambda *_: None)", "sys.gettrace() is not None"),
     "a depth of recursion": ("sys.setrecursionlimit(4321)", "sys.getrecursionlimit() == 4321"),
-    "a collector that is off": ("import gc\ngc.disable()\ngc.set_threshold(0)", "import gc\ngc.get_threshold()[0] == 0"),
+    "a collector that is off": (
+        "import gc\ngc.disable()\ngc.set_threshold(0)",
+        "import gc\ngc.get_threshold()[0] == 0",
+    ),
     "an answer of the bridge": (
         "call_tool.__globals__['left'] = call_tool.__globals__['call_tool'] = lambda *_, **__: 'mine'",
         "'left' in call_tool.__globals__",
@@ -136,7 +146,9 @@ page = libc.mmap(None, ctypes.c_size_t(4096), 1, 1, fd, ctypes.c_long(0))
 word = ctypes.c_uint32.from_address(page).value
 """
 _WAIT = _FUTEX + 'meet(n=1)\ncall("futex", ctypes.c_void_p(page), 0, word, struct.pack("qq", 3, 0), 0, 0) == 0\n'
-_WAKE = _FUTEX + """\
+_WAKE = (
+    _FUTEX
+    + """\
 meet(n=1)
 woken = 0
 for _ in range(200):
@@ -146,6 +158,7 @@ for _ in range(200):
     nap(0.01)
 woken == 1
 """
+)
 
 _SEEN_ABSTRACT = """\
 meet(n=1)
@@ -178,7 +191,13 @@ ATTACKS = [
         for what, (program, after) in _INTERPRETER.items()
     ),
     *(
-        Attack(name=f"leave {what}, outside", program=program, after=after, won=told_so, control=REUSED if reused else Control())
+        Attack(
+            name=f"leave {what}, outside",
+            program=program,
+            after=after,
+            won=told_so,
+            control=REUSED if reused else Control(),
+        )
         for what, (program, after, reused) in _OUTSIDE.items()
     ),
     Attack(name="leave a flag on a shared descriptor", program=_FLAGS[0], after=_FLAGS[1], won=told_so),

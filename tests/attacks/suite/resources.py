@@ -7,7 +7,7 @@ from unittest import mock
 from attacks.attack import PLAIN, Attack, Control, Trial, World, above, executed, swelled
 
 MIB = 1 << 20
-SMALL = World().but(memory_mb=192, disk_mb=4, output_kb=64, threads=16)
+SMALL = World().but(memory_mb=96, disk_mb=4, output_kb=64, threads=16)
 BURNING = SMALL.but(cpu_seconds=0.2)
 UNBOUND = Control(
     world=lambda world: world.but(output_kb=1 << 20, frame_mb=1 << 10, threads=1000),
@@ -18,7 +18,7 @@ _MEMORY = {
     "by objects": """\
 kept = []
 try:
-    while len(kept) < 48:
+    while len(kept) < 24:
         kept.append(bytearray(8 << 20))
         kept[-1][::4096] = bytes(2048)
 except MemoryError:
@@ -30,7 +30,7 @@ got
     "by mapping": """\
 libc.mmap.restype = ctypes.c_void_p
 got = 0
-while got < 384:
+while got < 192:
     place = libc.mmap(None, ctypes.c_size_t(8 << 20), 3, {flags}, -1, ctypes.c_long(0))
     if place in (None, (1 << 64) - 1):
         break
@@ -41,7 +41,7 @@ got
     "by the heap": """\
 libc.malloc.restype = ctypes.c_void_p
 got = 0
-while got < 384:
+while got < 192:
     place = libc.malloc(ctypes.c_size_t(100_000))
     if not place:
         break
@@ -55,7 +55,7 @@ def fill(_):
     place = ctypes.create_string_buffer(6 << 20)
     kept.append(place)
 entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(fill)
-while got < 384:
+while got < 192:
     thread = ctypes.c_ulong()
     if libc.pthread_create(ctypes.byref(thread), None, entry, None):
         break
@@ -70,7 +70,7 @@ got
 libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
 size = 8 << 20
 place, got = libc.mmap(None, ctypes.c_size_t(size), 3, 0x22, -1, ctypes.c_long(0)), 8
-while got < 384:
+while got < 192:
     grown = libc.mremap(ctypes.c_void_p(place), ctypes.c_size_t(size), ctypes.c_size_t(2 * size), 1)
     if grown in (None, (1 << 64) - 1):
         break
@@ -181,7 +181,7 @@ _MANY = {
     "small files": """\
 got = 0
 try:
-    while got < 2500:
+    while got < 1300:
         os.close(os.open(f"file{got}", os.O_CREAT))
         got += 1
 except OSError:
@@ -191,7 +191,7 @@ got
     "directories": """\
 got = 0
 try:
-    while got < 2500:
+    while got < 1300:
         os.mkdir(f"folder{got}")
         got += 1
 except OSError:
@@ -202,7 +202,7 @@ got
 got = 0
 try:
     os.close(os.open("file", os.O_CREAT))
-    while got < 2500:
+    while got < 1300:
         os.link("file", f"name{got}")
         got += 1
 except OSError:
@@ -212,7 +212,7 @@ got
     "links": """\
 got = 0
 try:
-    while got < 2500:
+    while got < 1300:
         os.symlink("x" * 100, f"link{got}")
         got += 1
 except OSError:
@@ -309,12 +309,12 @@ def cpu():
 """
 
 _BURN = {
-    "in Python": "while cpu() < 0.9:\n    sum(range(100_000))\n",
+    "in Python": "while cpu() < 0.6:\n    sum(range(100_000))\n",
     "with its limit's signal ignored": "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
-    "while cpu() < 0.9:\n    sum(range(100_000))\n",
+    "while cpu() < 0.6:\n    sum(range(100_000))\n",
     "in threads": """\
 def burn(_):
-    while cpu() < 0.9:
+    while cpu() < 0.6:
         sum(range(100_000))
 entry, threads = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(burn), []
 for _ in range(3):
@@ -326,8 +326,8 @@ for one in threads:
 }
 
 _SWELLING = {
-    "by what it prints": "for _ in range(72):\n    print('x' * (1 << 20))\n",
-    "by its value": "'x' * (72 << 20)\n",
+    "by what it prints": "for _ in range(28):\n    print('x' * (1 << 20))\n",
+    "by its value": "'x' * (28 << 20)\n",
 }
 
 
@@ -340,7 +340,7 @@ _REFUSED = ("memory_mb", "disk_mb", "threads", "OSError", "ProcessDied", "second
 
 ATTACKS = [
     *(
-        Attack(name=f"get memory {how}", program=program, won=above(288), world=SMALL, refusals=_REFUSED)
+        Attack(name=f"get memory {how}", program=program, won=above(144), world=SMALL, refusals=_REFUSED)
         for how, program in _MEMORY.items()
     ),
     *(
@@ -358,7 +358,7 @@ ATTACKS = [
         world=SMALL,
     ),
     *(
-        Attack(name=f"make too many {what}", program=program, won=above(2048), world=SMALL, refusals=_REFUSED)
+        Attack(name=f"make too many {what}", program=program, won=above(1200), world=SMALL, refusals=_REFUSED)
         for what, program in _MANY.items()
     ),
     *(
