@@ -8,14 +8,14 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
 import pytest
-from local.harness import PATIENCE, descendants, eventually, order, settled, value
+from local.harness import PATIENCE, alive, descendants, eventually, order, settled, value
 
 from callgate.errors import LimitExceeded, SandboxLost, SandboxUnavailable, UsageError
 from callgate.limits import Limits
@@ -25,44 +25,53 @@ from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.pool import Pool
 from callgate.sandboxes.local.seats import Seats
 
-Start = Callable[[LocalSandbox, Limits], SocketGuest]
-
-
-def _sync(own: LocalSandbox, limits: Limits) -> SocketGuest:
-    return own.start(limits)
-
-
-def _on_a_loop(own: LocalSandbox, limits: Limits) -> SocketGuest:
-    return asyncio.run(own.astart(limits))
-
-
-TWINS = pytest.mark.parametrize("start", [_sync, _on_a_loop], ids=["start", "astart"])
 LIMITS = Limits()
+TWINS = pytest.mark.parametrize("is_async", [False, True], ids=["start", "astart"])
 
 
 class Jail:
-    """A sandbox of one's own, and the processes it has."""
+    """A sandbox of one's own that keeps count of its processes; the second way to start a guest is on a loop."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, is_async: bool = False, **arguments: Any) -> None:
         self._others = settled()
+        self._is_async = is_async
         self.sandbox = LocalSandbox(**arguments)
         self.sandbox.check()
         self._server = settled() - self._others
+        self._taken = set[int | None]()
 
-    def guests(self) -> set[int]:
-        return descendants() - self._others - self._server
+    def start(self, limits: Limits = LIMITS) -> SocketGuest:
+        guest = asyncio.run(self.sandbox.astart(limits)) if self._is_async else self.sandbox.start(limits)
+        self._taken.add(guest.pid)
+        return guest
 
-    def waiting(self, number: int, *running: SocketGuest) -> set[int]:
-        """Return the spares, once there are so many."""
-        known = {guest.pid for guest in running}
-        eventually(lambda: len(self.guests() - known) == number)
-        return self.guests() - known
+    def processes(self) -> set[int]:
+        return descendants() - self._others
+
+    def waiting(self, number: int) -> set[int]:
+        """Return the processes of the spares, once there are so many and each is confined."""
+        eventually(lambda: len(spares := self._spares()) == number and all(map(_confined, spares)))
+        return self._spares()
+
+    def _spares(self) -> set[int]:
+        return self.processes() - self._server - self._taken
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.sandbox.close()
+
+
+def _confined(pid: int) -> bool:
+    return _filters(pid) > _filters(os.getpid())
+
+
+def _filters(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().partition("Seccomp_filters:")[2].split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
 
 
 def _confinement(guest: SocketGuest) -> list[int]:
@@ -83,22 +92,22 @@ def _descriptors() -> int:
 
 
 @TWINS
-def test_a_start_takes_a_guest_that_waits(sandbox: LocalSandbox, start: Start) -> None:
-    with Jail() as jail:
-        assert jail.guests() == set()
-        start(jail.sandbox, LIMITS).kill()
+def test_a_start_takes_a_guest_that_waits(sandbox: LocalSandbox, is_async: bool) -> None:
+    with Jail(is_async=is_async) as jail:
+        jail.waiting(0)
+        jail.start().kill()
         waiting = jail.waiting(2)
-        guest = start(jail.sandbox, LIMITS)
+        guest = jail.start()
         assert guest.pid in waiting
         guest.kill()
 
 
 @TWINS
-def test_every_program_has_a_process_of_its_own(sandbox: LocalSandbox, start: Start) -> None:
+def test_every_program_has_a_process_of_its_own(sandbox: LocalSandbox, is_async: bool) -> None:
     seen: list[int | None] = []
-    with Jail() as jail:
+    with Jail(is_async=is_async) as jail:
         for _ in range(20):
-            guest = start(jail.sandbox, LIMITS)
+            guest = jail.start()
             seen.append(guest.pid)
             guest.kill()
     assert len(set(seen)) == 20
@@ -106,42 +115,41 @@ def test_every_program_has_a_process_of_its_own(sandbox: LocalSandbox, start: St
 
 def test_a_spare_is_replaced_when_its_program_is_over(sandbox: LocalSandbox) -> None:
     with Jail(spares=2) as jail:
-        value(jail.sandbox, "1")
+        value(jail, "1")
         waiting = jail.waiting(2)
-        guest = jail.sandbox.start(LIMITS)
-        assert settled() >= waiting
-        assert jail.waiting(1, guest) < waiting
+        guest = jail.start()
+        assert jail.waiting(1) < waiting
         guest.kill()
         assert len(jail.waiting(2) - waiting) == 1
 
 
 @TWINS
-def test_spares_are_ordered_at_once_when_none_is_left(sandbox: LocalSandbox, start: Start) -> None:
-    with Jail(spares=2) as jail:
-        value(jail.sandbox, "1")
+def test_spares_are_ordered_at_once_when_none_is_left(sandbox: LocalSandbox, is_async: bool) -> None:
+    with Jail(is_async=is_async, spares=2) as jail:
+        value(jail, "1")
         waiting = jail.waiting(2)
-        guests = [start(jail.sandbox, LIMITS) for _ in range(2)]
+        guests = [jail.start() for _ in range(2)]
         assert {guest.pid for guest in guests} == waiting
-        jail.waiting(2, *guests)
+        jail.waiting(2)
         for guest in guests:
             guest.kill()
 
 
 def test_without_spares_nothing_waits(sandbox: LocalSandbox) -> None:
     with Jail(spares=0) as jail:
-        value(jail.sandbox, "1")
+        value(jail, "1")
         jail.waiting(0)
 
 
 def test_a_spare_is_as_confined_as_it_was_ordered(sandbox: LocalSandbox) -> None:
     small, large = Limits(memory_mb=300, cpu_seconds=5), Limits(memory_mb=600, cpu_seconds=9)
     with Jail(spares=2) as jail:
-        guest = jail.sandbox.start(small)
+        guest = jail.start(small)
         expected = _confinement(guest)
         guest.kill()
         for limits, bound in ((large, 300), (small, 0), (large, 300), (small, 0)):
             waiting = jail.waiting(2)
-            guest = jail.sandbox.start(limits)
+            guest = jail.start(limits)
             assert _confinement(guest) == [expected[0] + bound, limits.cpu_seconds + 1]
             known = guest.pid in waiting
             guest.kill()
@@ -150,36 +158,36 @@ def test_a_spare_is_as_confined_as_it_was_ordered(sandbox: LocalSandbox) -> None
 
 def test_the_oldest_of_other_bounds_makes_room(sandbox: LocalSandbox) -> None:
     with Jail(spares=2) as jail:
-        value(jail.sandbox, "1")
+        value(jail, "1")
         first = jail.waiting(2)
         for memory_mb in (300, 600):
-            value(jail.sandbox, "1", Limits(memory_mb=memory_mb))
-        eventually(lambda: not first & jail.guests())
-        assert len(jail.waiting(2)) == 2
+            value(jail, "1", Limits(memory_mb=memory_mb))
+        eventually(lambda: not first & jail.processes())
+        jail.waiting(2)
 
 
 @TWINS
-def test_spares_that_died_are_passed_over(sandbox: LocalSandbox, start: Start) -> None:
-    with Jail() as jail:
-        value(jail.sandbox, "1")
+def test_spares_that_died_are_passed_over(sandbox: LocalSandbox, is_async: bool) -> None:
+    with Jail(is_async=is_async) as jail:
+        value(jail, "1")
         for pid in jail.waiting(2):
             os.kill(pid, signal.SIGKILL)
         jail.waiting(0)
-        guest = start(jail.sandbox, LIMITS)
+        guest = jail.start()
         assert _confinement(guest)
         guest.kill()
 
 
 @TWINS
-def test_spares_of_a_server_that_died_are_passed_over(sandbox: LocalSandbox, start: Start) -> None:
-    before = settled()
-    with Jail() as jail:
-        value(jail.sandbox, "1")
-        jail.waiting(2)
-        for pid in descendants() - before:
-            with suppress(ProcessLookupError):
+def test_spares_of_a_server_that_died_are_passed_over(sandbox: LocalSandbox, is_async: bool) -> None:
+    with Jail(is_async=is_async) as jail:
+        value(jail, "1")
+        waiting = jail.waiting(2)
+        for pid in jail.processes():
+            with suppress(ProcessLookupError):  # they end one another
                 os.kill(pid, signal.SIGKILL)
-        guest = start(jail.sandbox, LIMITS)
+        eventually(lambda: not any(map(alive, waiting)))
+        guest = jail.start()
         assert _confinement(guest)
         guest.kill()
 
@@ -192,17 +200,17 @@ def test_a_spare_sees_what_a_guest_made_on_demand_sees(sandbox: LocalSandbox) ->
         pytest.skip("this host does not let a process switch address randomisation off")
     with Jail(spares=0) as without, Jail(spares=1) as jail:
         expected = value(without.sandbox, program)
-        assert value(jail.sandbox, program) == expected
+        assert value(jail, program) == expected
         jail.waiting(1)
-        assert value(jail.sandbox, program) == expected
+        assert value(jail, program) == expected
 
 
 def test_a_forked_child_leaves_the_spares_alone(sandbox: LocalSandbox) -> None:
     with Jail() as jail:
-        value(jail.sandbox, "1")
+        value(jail, "1")
         waiting = jail.waiting(2)
         descriptors = _descriptors()
-        guest = jail.sandbox.start(LIMITS)
+        guest = jail.start()
         child = os.fork()
         if child == 0:
             code = 1
@@ -249,7 +257,7 @@ class _Server:
 READY, MISSING = b"+", b'{"missing": "seccomp", "reason": "not allowed"}\n'
 
 
-@pytest.mark.parametrize("is_async", [False, True], ids=["guest", "aguest"])
+@TWINS
 def test_a_missing_layer_counts_only_for_a_guest_that_is_made_on_demand(is_async: bool) -> None:
     server = _Server(READY, MISSING, MISSING, READY, MISSING, MISSING, MISSING)
     pool = Pool(cast("ForkServer", server), 2)
@@ -278,32 +286,31 @@ def test_a_missing_layer_counts_only_for_a_guest_that_is_made_on_demand(is_async
 
 
 @TWINS
-def test_a_start_above_the_bound_is_limited(sandbox: LocalSandbox, start: Start) -> None:
-    with Jail(guests=2) as jail:
-        guests = [jail.sandbox.start(LIMITS) for _ in range(2)]
-        jail.waiting(2, *guests)  # spares do not count
+def test_a_start_above_the_bound_is_limited(sandbox: LocalSandbox, is_async: bool) -> None:
+    with Jail(is_async=is_async, guests=2) as jail:
+        guests = [jail.start() for _ in range(2)]
+        jail.waiting(1)  # spares do not count
         with pytest.raises(LimitExceeded, match="2 programs") as caught:
-            start(jail.sandbox, Limits(seconds=0.05))
+            jail.start(Limits(seconds=0.05))
         assert caught.value.limit == "guests"
         guests.pop().kill()
-        guests.append(start(jail.sandbox, Limits(seconds=0.05)))
+        guests.append(jail.start(Limits(seconds=0.05)))
         for guest in guests:
             guest.kill()
 
 
-def test_a_guest_that_never_came_up_takes_no_seat(sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Jail(guests=1) as jail:
+@TWINS
+def test_a_guest_that_never_came_up_takes_no_seat(sandbox: LocalSandbox, is_async: bool, monkeypatch: Any) -> None:
+    with Jail(is_async=is_async, guests=1) as jail:
 
         def refuse(*_: object) -> None:
             raise SandboxLost("no")
 
-        for name in ("guest", "aguest"):
-            monkeypatch.setattr(Pool, name, refuse)
-        for start in (_sync, _on_a_loop):
-            with pytest.raises(SandboxLost):
-                start(jail.sandbox, LIMITS)
+        monkeypatch.setattr(Pool, "aguest" if is_async else "guest", refuse)
+        with pytest.raises(SandboxLost):
+            jail.start()
         monkeypatch.undo()
-        assert value(jail.sandbox, "1", Limits(seconds=0.05)) == 1
+        assert value(jail, "1", Limits(seconds=0.05)) == 1
 
 
 def test_seats_are_given_in_order_to_threads_and_coroutines(sandbox: LocalSandbox) -> None:
@@ -358,14 +365,14 @@ async def test_a_wait_that_ends_takes_no_seat() -> None:
 
 
 @TWINS
-def test_who_waits_for_a_closed_sandbox_learns_it(sandbox: LocalSandbox, start: Start) -> None:
-    with Jail(guests=1) as jail:
-        guest = jail.sandbox.start(LIMITS)
+def test_who_waits_for_a_closed_sandbox_learns_it(sandbox: LocalSandbox, is_async: bool) -> None:
+    with Jail(is_async=is_async, guests=1) as jail:
+        guest = jail.start()
         caught: list[BaseException] = []
 
         def wait() -> None:
             try:
-                start(jail.sandbox, LIMITS)
+                jail.start()
             except UsageError as error:
                 caught.append(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
@@ -20,12 +21,15 @@ from callgate.sandboxes import bundle
 from callgate.sandboxes.guest_source import guest_modules
 from callgate.sandboxes.local import cures, forks
 from callgate.sandboxes.local.interpreter import FLAGS
-from callgate.sandboxes.local.policy import JailPolicy, Shown
+from callgate.sandboxes.local.policy import JailPolicy, Shown, moved_mounts
 
-__all__ = ["START_SECONDS", "Bounds", "ForkServer"]
+__all__ = ["IMPORT_SECONDS", "START_SECONDS", "Bounds", "ForkServer"]
 
 START_SECONDS = 10.0
 """How long a fork server may take to stand, and a guest to be there: far above what they need, on a loaded host too."""
+
+IMPORT_SECONDS = 60.0
+"""How long it may take to import one module of `preload`."""
 
 _LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "places", "tree", "launch")
 _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server")
@@ -91,26 +95,36 @@ class ForkServer:
         self._handoff.setblocking(False)
 
     def _first_report(self, errors: IO[bytes]) -> dict[str, Any]:
+        """Return what the server says of itself. Before each module it imports it names that module."""
+        importing, text = None, b""
         self._control.settimeout(START_SECONDS)
-        line = b""
-        with suppress(OSError):
-            while not line.endswith(b"\n") and (more := self._control.recv(1 << 12)):
-                line += more
-        if not line.endswith(b"\n"):
-            raise self._silent(errors)
-        report = json.loads(line)
-        if "mistake" in report:
-            raise UsageError(report["mistake"])
-        if "missing" in report:
-            raise cures.unavailable(report["missing"], report["reason"])
-        return report
+        while True:
+            try:
+                more = self._control.recv(1 << 12)
+            except TimeoutError:
+                raise _late(importing) from None
+            except OSError:
+                more = b""
+            if not more:
+                raise self._ended(importing, errors)
+            *lines, text = (text + more).split(b"\n")
+            for line in lines:
+                report = json.loads(line)
+                if "importing" not in report:
+                    return _checked(report)
+                importing = report["importing"]
+                self._control.settimeout(IMPORT_SECONDS)
 
-    def _silent(self, errors: IO[bytes]) -> SandboxUnavailable | SandboxLost:
-        if self._process.poll() is None:
-            return SandboxLost(f"the fork server did not come up within {START_SECONDS:g} s")
+    def _ended(self, importing: str | None, errors: IO[bytes]) -> SandboxUnavailable | SandboxLost | UsageError:
+        if importing is not None:
+            return UsageError(f"preload: the process that imports {importing!r} ended; leave it to the programs")
+        try:
+            status = self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return SandboxLost("the fork server does not come up")
         errors.seek(0)
         last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return cures.unavailable("a fork server", last or f"it ended with status {self._process.returncode}")
+        return cures.unavailable("a fork server", last or f"it ended with status {status}")
 
     def hand_over(self, channel: socket.socket, bounds: Bounds) -> None:
         """Ask for a guest that has channel as its own. Never blocks.
@@ -147,6 +161,22 @@ class ForkServer:
         self._process.returncode = 0
 
 
+def _checked(report: dict[str, Any]) -> dict[str, Any]:
+    if "mistake" in report:
+        raise UsageError(report["mistake"])
+    if "missing" in report:
+        raise cures.unavailable(report["missing"], report["reason"])
+    return report
+
+
+def _late(importing: str | None) -> SandboxLost | UsageError:
+    if importing is None:
+        return SandboxLost(f"the fork server did not come up within {START_SECONDS:g} s")
+    return UsageError(
+        f"preload: importing {importing!r} takes longer than {IMPORT_SECONDS:g} s; leave it to the programs"
+    )
+
+
 def _launch(
     policy: JailPolicy, control: socket.socket, handoff: socket.socket, program: IO[bytes], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
@@ -175,7 +205,8 @@ def _launch(
                 start_new_session=True,  # a Ctrl-C at the terminal is the host's business
             )
         except OSError as error:
-            raise cures.unavailable("a readable interpreter", error.strerror or type(error).__name__) from None
+            missing = "a process" if error.errno in (errno.EAGAIN, errno.ENOMEM) else "a readable interpreter"
+            raise cures.unavailable(missing, error.strerror or type(error).__name__) from None
 
 
 def _part(shown: Shown) -> tuple[str, str, int, int]:
@@ -184,14 +215,13 @@ def _part(shown: Shown) -> tuple[str, str, int, int]:
 
 def _can_be_shown(policy: JailPolicy) -> None:
     """Refuse what takes a tree of one's own where there is none."""
-    if "namespaces" not in policy.layers:
-        moved = [shown.target for shown in policy.mounts if shown.target != shown.source]
-        if moved:
-            raise SandboxUnavailable(
-                f"without namespaces a mount is only where it really is: {', '.join(moved)} cannot be had",
-                missing=["mount namespaces"],
-                cure="Give each mount its own path as its target, or a host that allows namespaces.",
-            )
+    moved = moved_mounts(policy) if "namespaces" not in policy.layers else []
+    if moved:
+        raise SandboxUnavailable(
+            f"without namespaces a mount shows only what is really there: {', '.join(moved)} cannot be had",
+            missing=["mount namespaces"],
+            cure="Give each mount the path of its source as its target, or use a host that allows namespaces.",
+        )
 
 
 def _server_program(policy: JailPolicy) -> str:

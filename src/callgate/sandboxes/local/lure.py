@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,7 @@ __all__ = ["Lure"]
 
 _CONTENT = b"bait"
 _SECONDS = 10.0
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - what is made there is made by mkdtemp
 
 _PREY = """\
 import os, sys
@@ -42,14 +44,21 @@ os.read(0, 1)
 
 
 class Lure:
-    """Bait, from entering it to leaving it. What it holds can be used by everybody on this host meanwhile."""
+    """Bait, from entering it to leaving it. What it holds can be used by everybody on this host meanwhile.
 
-    def __init__(self, python: str) -> None:
+    Args:
+        python: an interpreter that the guests' user can run.
+        shown: what guests may read, so that bait must not lie there.
+    """
+
+    def __init__(self, python: str, shown: Sequence[str] = ()) -> None:
         self._python = python
+        self._shown = [Path(each) for each in shown]
         self._token = secrets.token_hex(8)
         self._user = NOBODY if os.geteuid() == 0 else -1
         self._open = ExitStack()
-        self._listeners: dict[str, socket.socket] = {}
+        self.listeners: dict[str, socket.socket] = {}
+        """What is listened to, by name."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -58,16 +67,16 @@ class Lure:
             self._alive = os.pidfd_open(self._process.pid)
             stack.callback(os.close, self._alive)
             self._directory = self._lay_files(stack)
-            self._owned = self._look(self._directory / "owned")
+            self._owned = self.look()
             self._listen(stack)
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for path in self._left():
-            with suppress(OSError):
-                path.unlink()
-        self._open.close()
+        with self._open:
+            for path in self._left():
+                with suppress(OSError):
+                    path.unlink()
 
     def bait(self) -> dict[str, Any]:
         """Return what a canary has to know, once everything is in place."""
@@ -85,12 +94,18 @@ class Lure:
             "numbers": {name: number(name) for name in NUMBERS},
         }
 
+    def look(self) -> tuple[object, ...]:
+        """Return what the file system knows of the file that is the guest's own."""
+        path = self._directory / "owned"
+        now = path.stat()
+        return now.st_mode, now.st_uid, now.st_gid, now.st_mtime_ns, now.st_ctime_ns, *os.listxattr(path)
+
     def seen(self) -> dict[str, list[str]]:
         """Return what the host sees: promise to what was broken."""
         return {
             "files.write": self._written(),
             "files.metadata": ["change what is known of a file"] if self._changed() else [],
-            "network": [f"be heard by {name}" for name in self._listeners if self._heard(name)],
+            "network": [f"be heard by {name}" for name in self.listeners if self._heard(name)],
             "signals": ["end a process"] if self._killed() else [],
         }
 
@@ -107,10 +122,7 @@ class Lure:
         )
 
     def _lay_files(self, stack: ExitStack) -> Path:
-        try:
-            directory = Path(tempfile.mkdtemp(prefix="callgate-"))
-        except OSError as error:
-            raise cures.unavailable("a temporary directory", error.strerror or type(error).__name__) from None
+        directory = self._make_directory()
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         for name, mode in (("readable", 0o644), ("writable", 0o666), ("owned", 0o600)):
             (directory / name).write_bytes(_CONTENT)
@@ -124,6 +136,19 @@ class Lure:
                 os.chown(directory / "owned", self._user, self._user)
         directory.chmod(0o755)
         return directory
+
+    def _make_directory(self) -> Path:
+        reason = "there is none"
+        with suppress(OSError):  # none that can be written to
+            for place in (tempfile.gettempdir(), *_TEMPORARY):
+                if any(Path(place).resolve().is_relative_to(each) for each in self._shown):
+                    reason = "it is shown to programs"
+                    continue
+                try:
+                    return Path(tempfile.mkdtemp(prefix="callgate-", dir=place))
+                except OSError as error:
+                    reason = error.strerror or type(error).__name__
+        raise cures.unavailable("a temporary directory", reason)
 
     def _listen(self, stack: ExitStack) -> None:
         places: list[tuple[int, int, Any]] = [
@@ -143,16 +168,16 @@ class Lure:
                 listener.bind(address)
                 if kind == socket.SOCK_STREAM:
                     listener.listen()
-                self._listeners[name] = listener
+                self.listeners[name] = listener
         for name in ("stream", "datagram"):
             with suppress(OSError):
                 (self._directory / name).chmod(0o666)
 
     def _port(self, name: str) -> int:
-        return self._listeners[name].getsockname()[1] if name in self._listeners else 0
+        return self.listeners[name].getsockname()[1] if name in self.listeners else 0
 
     def _heard(self, name: str) -> bool:
-        listener = self._listeners[name]
+        listener = self.listeners[name]
         try:
             if listener.type == socket.SOCK_STREAM:
                 listener.accept()[0].close()
@@ -181,13 +206,9 @@ class Lure:
 
     def _changed(self) -> bool:
         try:
-            return self._look(self._directory / "owned") != self._owned
+            return self.look() != self._owned
         except OSError:
             return True
-
-    def _look(self, path: Path) -> tuple[object, ...]:
-        now = path.stat()
-        return now.st_mode, now.st_uid, now.st_gid, now.st_mtime_ns, now.st_ctime_ns, *os.listxattr(path)
 
     def _killed(self) -> bool:
         ended = select.poll()

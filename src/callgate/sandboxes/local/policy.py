@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 
 from callgate.errors import UsageError
 from callgate.sandboxes.local.interpreter import Interpreter, find
+from callgate.sandboxes.local.shown import Shown, show_mounts, show_packages
 
-__all__ = ["LAYERS", "JailPolicy", "Shown", "jail_policy", "layer_of"]
+__all__ = ["LAYERS", "JailPolicy", "Shown", "jail_policy", "layer_of", "moved_mounts"]
 
 LAYERS = ("namespaces", "Landlock", "seccomp")
 """The layers a host may lack. Resource limits always hold."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """One file or directory of the host that is shown inside."""
-
-    source: str
-    """Where it is, without symbolic links."""
-    target: str
-    """Where it appears."""
-    device: int
-    inode: int
-    """What it was when it was chosen; checked again on the very thing that is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +41,12 @@ class JailPolicy:
     @property
     def digest(self) -> str:
         """A name for exactly this policy, for caches."""
-        parts = (sorted(self.layers), self.interpreter, self.preload, self.packages, self.path, self.mounts)
+        try:
+            executable = os.stat(self.interpreter.path)  # noqa: PTH116
+            found = (executable.st_dev, executable.st_ino, executable.st_mtime_ns, executable.st_size)
+        except OSError:
+            found = ()
+        parts = (found, sorted(self.layers), self.interpreter, self.preload, self.packages, self.path, self.mounts)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -66,13 +60,40 @@ def jail_policy(
 ) -> JailPolicy:
     """Return the policy these arguments of `LocalSandbox` ask for, with every layer but those they rule out.
 
+    Args:
+        namespaces: use them; else a guest sees of the host's files what a tree would hold, where it really is.
+        preload: modules to import once for all guests.
+        packages: what else they can import: True for every directory that packages of this environment lie in, with all
+            that is in it; or names of distributions, whose requirements are included, and directories of modules.
+        mounts: target inside to file or directory of this host. Without namespaces a target has to be its own source.
+        python: the interpreter to run programs with, or None for the one under this process.
+
     Raises:
         UsageError: if one of them cannot work.
     """
-    if preload or packages or mounts or python is not None:
-        raise UsageError("preload, packages, mounts and python are not built yet")
-    layers = frozenset(LAYERS) if namespaces else frozenset(LAYERS) - {"namespaces"}
-    return JailPolicy(layers=layers, interpreter=find())
+    if isinstance(preload, str):
+        raise UsageError(f"preload={preload!r}: give a list of modules")
+    preload = tuple(dict.fromkeys(preload))
+    for module in preload:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UsageError(f"preload: {module!r} is no name of a module")
+    shown, path = show_packages(packages, preload)
+    policy = JailPolicy(
+        layers=frozenset(LAYERS) if namespaces else frozenset(LAYERS) - {"namespaces"},
+        interpreter=find(python),
+        preload=preload,
+        packages=shown,
+        path=path,
+        mounts=show_mounts(mounts or {}),
+    )
+    if (moved := moved_mounts(policy)) and not namespaces:
+        raise UsageError(f"mounts: without namespaces {moved[0]!r} can only show what is really there")
+    return policy
+
+
+def moved_mounts(policy: JailPolicy) -> list[str]:
+    """Return the targets that are not where their source is, which takes a tree of one's own."""
+    return [mount.target for mount in policy.mounts if mount.target != mount.source]
 
 
 def layer_of(missing: str) -> str | None:

@@ -161,20 +161,6 @@ def _fill(bait: Bait) -> bool:
 
 
 SYSTEM: dict[str, dict[str, Attempt]] = {
-    "signals": {
-        "kill": lambda bait: call(bait, "kill", bait.pid, _KILL),
-        "kill every process": lambda bait: call(bait, "kill", -1, 0),
-        "kill the parent": lambda bait: os.getppid() > 0 and call(bait, "kill", os.getppid(), 0),
-        "tkill": lambda bait: call(bait, "tkill", bait.pid, _KILL),
-        "tgkill": lambda bait: call(bait, "tgkill", bait.pid, bait.pid, _KILL),
-        "rt_sigqueueinfo": lambda bait: call(
-            bait, "rt_sigqueueinfo", bait.pid, _KILL, struct.pack("=iii116x", _KILL, 0, -1)
-        ),
-        "pidfd_send_signal": lambda bait: call(
-            bait, "pidfd_send_signal", call(bait, "pidfd_open", bait.pid, 0), _KILL, 0, 0
-        ),
-        "kill by way of a pipe": _kill_by_ownership,
-    },
     "processes": {
         "fork": _start("fork"),
         "clone": _start("clone", _CHILD, 0, 0, 0, 0),
@@ -191,6 +177,21 @@ SYSTEM: dict[str, dict[str, Attempt]] = {
             f"see a process by {name}": lambda bait, name=name, words=words: call(bait, name, *words(bait.pid))
             for name, words in _SEEN_BY.items()
         },
+    },
+    # Last of those that need the process alive.
+    "signals": {
+        "kill": lambda bait: call(bait, "kill", bait.pid, _KILL),
+        "kill every process": lambda bait: call(bait, "kill", -1, 0),
+        "kill the parent": lambda bait: os.getppid() > 0 and call(bait, "kill", os.getppid(), 0),
+        "tkill": lambda bait: call(bait, "tkill", bait.pid, _KILL),
+        "tgkill": lambda bait: call(bait, "tgkill", bait.pid, bait.pid, _KILL),
+        "rt_sigqueueinfo": lambda bait: call(
+            bait, "rt_sigqueueinfo", bait.pid, _KILL, struct.pack("=iii116x", _KILL, 0, -1)
+        ),
+        "pidfd_send_signal": lambda bait: call(
+            bait, "pidfd_send_signal", call(bait, "pidfd_open", bait.pid, 0), _KILL, 0, 0
+        ),
+        "kill by way of a pipe": _kill_by_ownership,
     },
     "kernel_surface": {
         **{name: partial(_reaches_the_kernel, name) for name in SURFACE.split()},

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from . import identity, namespaces, places, rlimits, seccomp, tree
+from .kernel import Mistake
 from .landlock import Landlock
 from .plan import Plan
 
@@ -74,8 +75,12 @@ def standard_descriptors() -> None:
 
 
 def _landlock(plan: Plan) -> Landlock:
+    for path in plan.shown:
+        if not os.access(path, os.R_OK):
+            raise Mistake(f"{path} is closed to the user that programs run as, or one of the directories above it is")
     readable = [*places.readable(plan.interpreter, plan.namespaces), *plan.shown]
-    listed = [path for path in sys.path if os.path.isdir(path)]  # by an import
+    below = tuple(f"{path}/" for path in readable)
+    listed = [path for path in sys.path if os.path.isdir(path) and not f"{path}/".startswith(below)]  # by an import
     return Landlock(readable, listed, tree.OWN if plan.namespaces else ())
 
 

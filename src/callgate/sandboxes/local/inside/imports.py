@@ -8,7 +8,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .kernel import LayerMissing, Mistake
 
@@ -36,19 +36,21 @@ def standard() -> None:
         importlib.import_module(name)
 
 
-def others(path: Iterable[str], preload: Iterable[str], proc: int) -> None:
+def others(path: Iterable[str], preload: Iterable[str], proc: int, tell: Callable[[str], None]) -> None:
     """Import the modules that are asked for.
 
     Args:
         path: where they are found, after the standard library's places.
         preload: their names.
         proc: a descriptor of /proc.
+        tell: is called with each name before it is imported, which may be the end of this process.
 
     Raises:
         Mistake: if one cannot be imported, or starts a thread: forked guests would be without it.
     """
     sys.path.extend(path)
     for name in preload:
+        tell(name)
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001 - SystemExit too

@@ -80,7 +80,7 @@ def enter(parts: list[Part]) -> None:
     for content, path in links:
         os.makedirs(os.path.dirname(path.lstrip("/")) or ".", exist_ok=True)
         os.symlink(content, path.lstrip("/"))
-    for path in places.hidden("", (f"{HOME.lstrip('/')}/lib",)):
+    for path in places.hidden("", ("python/lib", "python/lib64")):
         flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
         syscall(_LAYER, "mount", b"tmpfs", os.fsencode(path), b"tmpfs", flags, b"size=4k,mode=755")
     for path in OWN:
@@ -145,5 +145,5 @@ def _put(tree: int, target: str) -> None:
     os.makedirs(target if is_directory else os.path.dirname(target), exist_ok=True)
     if not is_directory:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    syscall(_LAYER, "move_mount", tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+    syscall(_LAYER, "move_mount", tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
     os.close(tree)
