@@ -21,6 +21,7 @@ from callgate.errors import (
 from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
 from callgate.limits import Limits
 from callgate.outcome import CallRecord, Cut, Fault, Outcome
+from callgate.replaying import Replay, replay
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool, tool
@@ -47,6 +48,7 @@ __all__ = [
     "Outcome",
     "ProgramError",
     "Refused",
+    "Replay",
     "ReplayDivergence",
     "SandboxError",
     "SandboxLost",
@@ -57,5 +59,6 @@ __all__ = [
     "UnknownTool",
     "UsageError",
     "Waiting",
+    "replay",
     "tool",
 ]

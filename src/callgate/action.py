@@ -69,7 +69,7 @@ def new_action(
     )
 
 
-def first_lines(action: Action, *, catalogue: Catalogue, sandbox: Sandbox) -> list[str]:
+def first_lines(action: Action, *, catalogue: Catalogue, functions: Mapping[str, JSON], sandbox: Sandbox) -> list[str]:
     """Write the header of a new action, and its end where nothing of it runs. Return the lines."""
     sandboxed = action.direct is None and not isinstance(action.fault, ProgramError)
     action.journal.add(
@@ -84,6 +84,7 @@ def first_lines(action: Action, *, catalogue: Catalogue, sandbox: Sandbox) -> li
             "sandbox": sandbox.name if sandboxed else None,
             "level": sandbox.level if sandboxed else None,
             "limits": asdict(action.limits),
+            "tools": {name: one for name, one in functions.items() if name in action.program},
             "seed": secrets.randbits(63),
             "wall": round(time.time(), 6),
         },
@@ -101,12 +102,11 @@ def _end_of(fault: ProgramError | LimitExceeded) -> dict[str, JSON]:
     return {"status": "rejected", "limit": None, "error": {**told, "line": fault.line}}
 
 
-def opening(action: Action, functions: Mapping[str, JSON]) -> bytes:
+def opening(header: Mapping[str, JSON], limits: Limits, functions: Mapping[str, JSON]) -> bytes:
     """Return the frame that brings a guest its program; functions are the tools by the names programs call them."""
-    header, limits = action.journal.header, action.limits
     bounds = {name: getattr(limits, name) for name in ("output_kb", "frame_mb", "threads", "disk_mb")}
     run: JSON = {
-        "program": action.program,
+        "program": header["program"],
         "seed": header["seed"],
         "wall": header["wall"],
         "tools": dict(functions),

@@ -146,7 +146,7 @@ class CodeRunner:
         return new_action(program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits)
 
     def _first_lines(self, action: Action) -> list[str]:
-        return first_lines(action, catalogue=self.catalogue, sandbox=self._sandbox)
+        return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._sandbox)
 
     # ---- going on with actions
 
@@ -265,7 +265,7 @@ class CodeRunner:
         return Pass(
             gate=gate,
             guest=guest,
-            opening=opening(action, self._functions),
+            opening=opening(action.journal.header, action.limits, self._functions),
             store=self._store,
             key=action.key,
             kept=functools.partial(kept_key, action.journal),

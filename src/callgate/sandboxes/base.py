@@ -274,7 +274,7 @@ def _error(given: dict[str, JSON]) -> dict[str, JSON]:
             if is_array(frame) and len(frame) == 2 and _whole(frame[0], 1)
         ],
     }
-    return {**error, "limit": limit} if limit in LIMIT_NAMES else error
+    return {**error, "limit": limit} if isinstance(limit, str) and limit in LIMIT_NAMES else error
 
 
 _PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {

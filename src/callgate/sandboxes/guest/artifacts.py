@@ -43,8 +43,7 @@ def write_out() -> OSError | None:
     """Write what open files still hold back. Returns why one of them could not be written."""
     fault = None
     for one in _objects():
-        kind: object = type(one)
-        if kind is _TEXT or kind is _BYTES or kind is _RANDOM:
+        if type(one) is _TEXT or type(one) is _BYTES or type(one) is _RANDOM:
             try:
                 if not one.closed:
                     one.flush()

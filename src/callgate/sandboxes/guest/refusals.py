@@ -35,7 +35,7 @@ NO_NETWORK = f"a program has no network; {CURE}"
 NO_SIGNALS = "signals do not follow the program's clock; use threading.Timer or asyncio.timeout"
 NO_KILLING = "a program cannot send signals to processes, its own included; end it with sys.exit()"
 
-PROCESSES = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve")
+PROCESSES = ("system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve")
 LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 SIGNALS = ("alarm", "setitimer", "pause", "sigwait", "sigwaitinfo", "sigtimedwait")
 SHARED = (
@@ -111,7 +111,25 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
 
 
 def prepare() -> None:
-    """Load multiprocessing, in the fork server and once, and replace what of it works on several processes."""
+    """Replace all but what a fork server needs itself; in it and once."""
+    _prepare_multiprocessing()
+    _replace(os, "os", PROCESSES, NO_PROCESSES)
+    subprocess.Popen.__init__ = _refuse("subprocess.Popen", NO_PROCESSES)
+    _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), NO_PROCESSES)
+    _replace(BaseEventLoop, "asyncio", ("subprocess_exec", "subprocess_shell"), NO_PROCESSES)
+    _replace(socket, "socket", LOOKUPS, NO_NETWORK)
+    _replace(BaseEventLoop, "asyncio", CONNECTIONS, NO_NETWORK)
+    _replace(signal, "signal", SIGNALS, NO_SIGNALS)
+    select.select = watch
+    selectors.SelectSelector._select = staticmethod(watch)
+    selectors.DefaultSelector = selectors.SelectSelector
+    select.poll = Poll
+    for name in ("epoll", "devpoll", "kqueue"):
+        if hasattr(select, name):
+            delattr(select, name)
+
+
+def _prepare_multiprocessing() -> None:
     import multiprocessing.context  # noqa: PLC0415 - only now, with random numbers that repeat
     import multiprocessing.process  # noqa: PLC0415
 
@@ -124,20 +142,7 @@ def prepare() -> None:
 
 
 def install() -> None:
-    """Replace the others; last of all, because a fork server needs the originals."""
-    _replace(os, "os", PROCESSES, NO_PROCESSES)
+    """Replace what a fork server needs itself. The less there is to do here, the sooner a guest is there."""
+    _replace(os, "os", ("fork", "forkpty"), NO_PROCESSES)
     _replace(os, "os", ("kill", "killpg"), NO_KILLING)
-    subprocess.Popen.__init__ = _refuse("subprocess.Popen", NO_PROCESSES)
-    _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), NO_PROCESSES)
-    _replace(BaseEventLoop, "asyncio", ("subprocess_exec", "subprocess_shell"), NO_PROCESSES)
     socket.socket.__init__ = _refuse("socket.socket", NO_NETWORK)
-    _replace(socket, "socket", LOOKUPS, NO_NETWORK)
-    _replace(BaseEventLoop, "asyncio", CONNECTIONS, NO_NETWORK)
-    _replace(signal, "signal", SIGNALS, NO_SIGNALS)
-    select.select = watch
-    selectors.SelectSelector._select = staticmethod(watch)
-    selectors.DefaultSelector = selectors.SelectSelector
-    select.poll = Poll
-    for name in ("epoll", "devpoll", "kqueue"):
-        if hasattr(select, name):
-            delattr(select, name)
