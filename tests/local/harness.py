@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from callgate.limits import Limits
 from callgate.sandboxes.base import EndFrame, Frames, OutFrame, RestFrame, frame
 from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
-from callgate.sandboxes.local.guest import wait_for_guest
+from callgate.sandboxes.local.guest import Order
 from callgate.sandboxes.local.policy import JailPolicy
 
 PATIENCE = 30.0
@@ -52,10 +51,7 @@ class Server:
         self._server = ForkServer(policy)
 
     def start(self, limits: Limits) -> SocketGuest:
-        mine, theirs = socket.socketpair()
-        with theirs:
-            self._server.hand_over(theirs, Bounds.of(limits))
-        return wait_for_guest(mine, self._server.lost)
+        return Order(self._server, Bounds.of(limits)).wait()
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +145,14 @@ def descendants(pid: int | None = None) -> set[int]:
     except FileNotFoundError:  # it ended meanwhile
         pass
     return found
+
+
+def alive(pid: int) -> bool:
+    """Say whether there is a process of that number that is not over."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import _thread
 import concurrent.futures.thread
+import ctypes
 import functools
+import itertools
 import logging
 import os
 import queue
@@ -27,10 +29,15 @@ from .clocks import monotonic
 limit = 64
 """Threads alive at one time, the main thread not counted."""
 
+M_ARENA_MAX = -8  # of glibc's malloc.h
 PROCESSORS = 4  # pools are sized by it, and must have the same size wherever a program is replayed
+
+FULL = "can't start new thread"
+"""How CPython's own error begins; one that nobody catches is the end of a limit."""
 
 _start = _thread.start_new_thread
 _alive: set[Strand] = set()
+_numbers = itertools.count(1)
 
 
 class Lock:
@@ -174,12 +181,16 @@ def _launch(
     function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any], handle: Handle | None
 ) -> int:
     if len(_alive) >= limit:
-        raise RuntimeError(f"can't start new thread: the limit is {limit} threads")
+        raise RuntimeError(f"{FULL}: the limit is {limit} threads")
     strand = Strand()
     if handle is not None:
         handle._thread = strand
         strand.on_exit.append(lambda: (_joined_at_end.pop(handle, None), handle._set_done()))
-    ident = _start(_boot, (strand, [function, args, kwargs]))
+    try:
+        ident = _start(_boot, (strand, [function, args, kwargs]))
+    except RuntimeError:
+        raise RuntimeError(f"{FULL}: too little memory is left for its stack") from None
+    strand.number = next(_numbers)
     _alive.add(strand)
     baton.ready.append(strand)
     return ident
@@ -218,6 +229,12 @@ def _join_all() -> None:
 def join_at_end() -> None:
     """Wait for all threads that are no daemons, as an interpreter does that ends."""
     threading._shutdown()
+
+
+def begin(most: int) -> None:
+    """Start the count of threads of one run, at most that many alive at one time."""
+    global limit, _numbers
+    limit, _numbers = most, itertools.count(1)
 
 
 def install() -> None:
@@ -262,6 +279,7 @@ def install() -> None:
     logging._lock = threading._RLock()
     if logging.lastResort is not None:
         logging.lastResort.createLock()
+    _share_one_arena()
     for name in ("cpu_count", "process_cpu_count"):
         if hasattr(os, name):
             setattr(os, name, lambda: PROCESSORS)
@@ -270,6 +288,13 @@ def install() -> None:
     _let_look(concurrent.futures.Future, "done", baton.spin)
     for name in ("qsize", "empty"):
         _let_look(queue._PySimpleQueue, name, baton.turn)
+
+
+def _share_one_arena() -> None:
+    """Let all threads allocate from one arena: glibc gives each its own, which takes 64 MiB of address space."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 def _install_main_thread() -> None:

@@ -7,7 +7,6 @@ import functools
 import json
 import math
 import os
-import select
 import socket
 import subprocess
 import weakref
@@ -37,8 +36,8 @@ _LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses
 _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server")
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
+_ROOM = 1 << 20
 _CLOSE_SECONDS = 2.0
-_ENDING_SECONDS = 0.05
 
 
 class Bounds(NamedTuple):
@@ -73,6 +72,8 @@ class ForkServer:
         _can_be_shown(policy)
         self._control, control = socket.socketpair()
         self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Each order is a message on both, and only the one that is sent first may be refused for want of room.
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
         with control, handoff, _memory(_server_program(policy)) as program, _memory("") as errors:
             self._process = _launch(policy, control, handoff, program, errors)
             self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
@@ -92,7 +93,7 @@ class ForkServer:
         self.python: str = report["python"]
         """The version of Python that runs inside."""
         self._control.setblocking(False)
-        self._handoff.settimeout(START_SECONDS)
+        self._handoff.setblocking(False)
 
     def _first_report(self, errors: IO[bytes]) -> dict[str, Any]:
         """Return what the server says of itself. Before each module it imports it names that module."""
@@ -127,10 +128,10 @@ class ForkServer:
         return cures.unavailable("a fork server", last or f"it ended with status {status}")
 
     def hand_over(self, channel: socket.socket, bounds: Bounds) -> None:
-        """Ask for a guest that has channel as its own.
+        """Ask for a guest that has channel as its own. Never blocks.
 
         Raises:
-            OSError: if the server is gone or takes nothing.
+            OSError: if the server is gone; a BlockingIOError if it takes no more orders now.
         """
         socket.send_fds(self._handoff, [_BOUNDS.pack(*bounds)], [channel.fileno()])
         self._control.send(b"!")
@@ -143,15 +144,6 @@ class ForkServer:
             return False
         except OSError:
             return True
-
-    def lost(self) -> bool:
-        """Say whether the server has ended, or is ending: where both are killed, its guest may be seen to die first."""
-        if not self.gone():
-            ending = select.poll()
-            with suppress(OSError, ValueError):  # closed meanwhile
-                ending.register(self._control, select.POLLIN)
-                ending.poll(_ENDING_SECONDS * 1000)
-        return self.gone()
 
     def close(self) -> None:
         """End the server and all its guests. Does nothing the second time."""

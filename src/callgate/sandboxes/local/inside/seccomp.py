@@ -8,7 +8,7 @@ PermissionError. Some calls are judged by their arguments.
 from __future__ import annotations
 
 import ctypes
-from errno import EACCES, EINVAL, ENOSYS, ENOTSUP, ENOTTY, EPERM
+from errno import EACCES, EINVAL, ENOSYS, ENOTSUP, ENOTTY, EPERM, ESRCH
 from struct import Struct
 from typing import TypeAlias
 
@@ -99,6 +99,11 @@ _NO_ATTRIBUTES = """
 """
 """Answered as on a file system without extended attributes: shutil.copy2 then goes on without them."""
 
+_ABOUT_SOMEBODY = """
+    getpgid getsid sched_getaffinity sched_getparam sched_getscheduler get_robust_list
+"""
+"""Calls whose first argument is a process, 0 being oneself."""
+
 Code: TypeAlias = list[tuple[int, int, int, int]]
 """Instructions of classic BPF: code, jump if true, jump if false, operand."""
 
@@ -118,6 +123,9 @@ _SOMEBODY = 0x7EDCBA98
 """Stands for a process id that is not known yet; no process has it."""
 
 _O_WRONLY, _O_RDWR, _O_CREAT, _O_TRUNC = 0o1, 0o2, 0o100, 0o1000
+
+_CLOCKS = 16
+"""There are no more clocks that belong to nobody (MAX_CLOCKS in include/uapi/linux/time.h)."""
 
 _FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 1030, 1032)  # F_DUPFD GETFD SETFD GETFL SETFL GETLK DUPFD_CLOEXEC GETPIPE_SZ
 _FCNTL_LOCKS = (6, 7)  # F_SETLK SETLKW
@@ -143,7 +151,9 @@ def program(*, namespaces: bool = True, landlock: bool = True) -> bytes:
     code: Code = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, AUDIT_ARCH[MACHINE]), _return(_KILL), (_LOAD, 0, 0, _NR)]
     if MACHINE == "x86_64":
         code += [(_AT_LEAST, 0, 1, _X32), _return(_KILL)]
-    rules = _rules() if namespaces else _rules() | _rules_among_files_of_the_host(landlock)
+    rules = _rules()
+    if not namespaces:
+        rules |= _rules_among_files_of_the_host(landlock) | _rules_among_processes_of_the_host()
     code += _search(_spans(rules))
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
 
@@ -226,7 +236,28 @@ def _rules_among_files_of_the_host(landlock: bool) -> dict[str, Code]:
         **{name: [_return(_ERRNO)] for name in _NO_METADATA.split()},
         "open": [(_LOAD, 0, 0, _ARGUMENTS + 8), *by_flags],
         "openat": [(_LOAD, 0, 0, _ARGUMENTS + 16), *by_flags],
+    }
+
+
+def _rules_among_processes_of_the_host() -> dict[str, Code]:
+    """Return the rules that take the place of a pid namespace: nothing can be asked about a process but oneself."""
+    nobody, granted = _return(_ERRNO | ESRCH), _return(_ALLOW)
+    # What is above is the clock of the process or thread whose number is in it.
+    by_clock: Code = [(_LOAD, 0, 0, _ARGUMENTS), (_AT_LEAST, 0, 1, _CLOCKS), _return(_ERRNO | EINVAL), granted]
+    return {
         "tgkill": _among(0, (_SOMEBODY,), _ALLOW, _return(_ERRNO | EPERM)),
+        **{name: _among(0, (0, _SOMEBODY), _ALLOW, nobody) for name in _ABOUT_SOMEBODY.split()},
+        **dict.fromkeys(("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"), by_clock),
+        "getpriority": [
+            (_LOAD, 0, 0, _ARGUMENTS),
+            (_EQUAL, 0, 3, 0),  # of a process, not of a group or a user
+            (_LOAD, 0, 0, _ARGUMENTS + 8),
+            (_EQUAL, 2, 0, 0),
+            (_EQUAL, 1, 0, _SOMEBODY),
+            nobody,
+            granted,
+        ],
+        "capget": [_return(_ERRNO | EPERM)],  # who is meant stands behind a pointer
     }
 
 
