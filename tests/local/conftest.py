@@ -21,6 +21,14 @@ def sandbox() -> Iterator[LocalSandbox]:
         yield shared
 
 
+@pytest.fixture(scope="session")
+def full(sandbox: LocalSandbox) -> LocalSandbox:
+    """A sandbox with all layers."""
+    if sandbox.level != "L3":
+        pytest.skip(f"this host has no more than {sandbox.level}; `callgate doctor` says why")
+    return sandbox
+
+
 MODES = ("with namespaces", "without namespaces")
 
 

@@ -193,7 +193,8 @@ def landlock(version: int) -> Host:
 LAUNCHER = """
 import array, ctypes, os, socket, struct, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)
-code, keep, user, landlock, seccomp, program = {code!r}, {keep!r}, {user!r}, {landlock!r}, {seccomp!r}, {program!r}
+code, keep, user, landlock, seccomp = {code!r}, {keep!r}, {user!r}, {landlock!r}, {seccomp!r}
+python, program = {python!r}, {program!r}
 
 def must(result):
     if result < 0:
@@ -212,7 +213,7 @@ def become():
                 must(libc.prctl(24, capability, 0, 0, 0))
         if user is not None:
             os.setgroups([]); os.setresgid(user, user, user); os.setresuid(user, user, user)
-    os.execve(sys.executable, [sys.executable, "-B", "-c", program], {{"SECRET": "x"}})
+    os.execve(python, [python, "-B", "-c", program], {{"SECRET": "x"}})
 
 if os.getuid() != 0:
     must(libc.prctl(38, 1, 0, 0, 0))
@@ -243,13 +244,14 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def on(host: Host, program: str, *, root: bool = False) -> Any:
+def on(host: Host, program: str, *, root: bool = False, python: str | None = None) -> Any:
     """Run program on an emulated host and return the JSON it prints.
 
     Args:
         host: what to emulate.
         program: Python that prints one line of JSON. Finds this library, and the tests, on its path.
         root: run it as root, with what the host leaves root; else as an ordinary user.
+        python: the interpreter to run it with; None is `SYSTEM_PYTHON`.
     """
     path = importable()
     if root and os.getuid() != 0:
@@ -262,6 +264,7 @@ def on(host: Host, program: str, *, root: bool = False) -> Any:
         user=None if root or os.getuid() != 0 else NOBODY,
         landlock=host.landlock,
         seccomp=number("seccomp"),
+        python=python or str(SYSTEM_PYTHON),
         program=f"import json, sys\nsys.path[:0] = {path!r}\n{program}",
     )
     return ran([str(SYSTEM_PYTHON), "-B", "-c", text])

@@ -147,6 +147,14 @@ def descendants(pid: int | None = None) -> set[int]:
     return found
 
 
+def alive(pid: int) -> bool:
+    """Say whether there is a process of that number that is not over."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds

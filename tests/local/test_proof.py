@@ -16,13 +16,13 @@ import pytest
 from local.docker import NOBODY, SYSTEM_PYTHON
 
 from callgate.errors import SandboxUnavailable, UsageError
-from callgate.sandboxes.local import LocalSandbox, cache, trial
+from callgate.sandboxes.local import LocalSandbox, cache, lure, trial
 from callgate.sandboxes.local.canary.attempts import ATTEMPTS
 from callgate.sandboxes.local.canary.outside import CHANGES
 from callgate.sandboxes.local.establish import establish
 from callgate.sandboxes.local.forkserver import ForkServer
 from callgate.sandboxes.local.lure import Lure
-from callgate.sandboxes.local.policy import LAYERS, jail_policy
+from callgate.sandboxes.local.policy import LAYERS, JailPolicy, jail_policy
 from callgate.sandboxes.local.proof import PROPERTIES, judge, reachable
 
 NOTHING: dict[str, list[str]] = {name: [] for name in PROPERTIES}
@@ -30,7 +30,7 @@ FULL = ("namespaces", "Landlock", "seccomp")
 
 
 @pytest.fixture
-def server(sandbox: LocalSandbox) -> Iterator[ForkServer]:
+def server(full: LocalSandbox) -> Iterator[ForkServer]:
     server = ForkServer(jail_policy())
     yield server
     server.close()
@@ -112,8 +112,8 @@ def test_a_property_that_no_layer_holds_is_not_held() -> None:
     assert alone["network"].held
 
 
-def test_everything_holds_here(sandbox: LocalSandbox) -> None:
-    proof = sandbox.proof
+def test_everything_holds_here(full: LocalSandbox) -> None:
+    proof = full.proof
     assert [each.name for each in proof.properties] == list(PROPERTIES)
     assert all(each.held and each.layers and not each.broken for each in proof.properties)
 
@@ -163,17 +163,19 @@ def test_without_a_jail_every_attempt_succeeds_and_the_host_sees_it() -> None:
         pytest.skip(f"no {SYSTEM_PYTHON}")
     succeeded: set[tuple[str, str]] = set()
     for root in (False, True) if os.getuid() == 0 else (False,):
-        with Lure(str(SYSTEM_PYTHON)) as lure:
-            bait = lure.bait()
+        with Lure(str(SYSTEM_PYTHON)) as laid:
+            bait = laid.bait()
             said = unjailed(trial.canary_program(bait), root=root)
-            assert lure.seen() == {
+            assert laid.seen() == {
                 "files.write": ["change a file", "change a directory", "leave a file"],
                 "files.metadata": ["change what is known of a file"],
-                "network": [f"be heard by {name}" for name in lure.listeners],
+                "network": [f"be heard by {name}" for name in laid.listeners],
                 "signals": ["end a process"],
             }
         assert not [left for place in ("/tmp", "/usr", "/") for left in Path(place).glob(f"callgate-{bait['token']}*")]
-        succeeded |= {(promise, name) for promise, told in said.items() for name, result in told.items() if result}
+        succeeded |= {
+            (promise, name) for promise, told in said["attempts"].items() for name, result in told.items() if result
+        }
     every = {(promise, name) for promise, attempts in ATTEMPTS.items() for name in attempts}
     failed = {name for _, name in every - UNSEEN - succeeded} - MAY_BE_ABSENT
     assert failed - ({"reach TCP over IPv6"} if not bait["tcp6"] else set()) <= (
@@ -185,17 +187,17 @@ def test_without_a_jail_every_change_of_metadata_shows() -> None:
     if not SYSTEM_PYTHON.exists():
         pytest.skip(f"no {SYSTEM_PYTHON}")
     changed: dict[str, bool] = {}
-    with Lure(str(SYSTEM_PYTHON)) as lure:
-        program = trial.canary_program(lure.bait())
+    with Lure(str(SYSTEM_PYTHON)) as laid:
+        program = trial.canary_program(laid.bait())
         for name in CHANGES:
             only = program.replace(
                 "callgate_guest.attempts.report(",
                 "[attempts.pop(name) for attempts in callgate_guest.attempts.ATTEMPTS.values()"
                 f" for name in list(attempts) if name != {name!r}]\ncallgate_guest.attempts.report(",
             ).replace("import callgate_guest\n[", "import callgate_guest, callgate_guest.attempts\n[")
-            before = lure.look()
+            before = laid.look()
             unjailed(only, root=True)
-            changed[name] = lure.look() != before
+            changed[name] = laid.look() != before
     if not changed["change a mode by a path"]:
         del changed["change a mode by a path"]  # a kernel before 6.6 has no fchmodat2
     assert all(changed.values()), changed
@@ -220,7 +222,7 @@ def test_without_a_jail_every_change_of_metadata_shows() -> None:
 )
 def test_silence_proves_nothing(server: ForkServer, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(trial, "canary_program", lambda bait: program)
-    found = trial.prove(server, sys.executable)
+    found = trial.prove(server, jail_policy())
     assert all(found[name][:1] == ["the canary gave no answer"] for name in PROPERTIES)
     assert judge(server.layers, server.landlock, found).level == "L0"
 
@@ -228,7 +230,7 @@ def test_silence_proves_nothing(server: ForkServer, monkeypatch: pytest.MonkeyPa
 def test_a_guest_that_never_ends_proves_nothing(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "canary_program", lambda bait: "while True: pass")
     monkeypatch.setattr(trial, "SECONDS", 0.3)
-    assert trial.prove(server, sys.executable)["files.read"] == ["the canary gave no answer"]
+    assert trial.prove(server, jail_policy())["files.read"] == ["the canary gave no answer"]
 
 
 @pytest.mark.parametrize("result", ["True", "None", "0", "'False'"])
@@ -236,20 +238,24 @@ def test_an_attempt_has_failed_only_if_that_is_said(
     server: ForkServer, monkeypatch: pytest.MonkeyPatch, result: str
 ) -> None:
     told = {promise: dict.fromkeys(attempts, False) for promise, attempts in ATTEMPTS.items()}
-    program = f"told = {told!r}\ntold['network']['reach TCP'] = {result}\ntold['disk']['one more'] = False\ntold"
+    program = (
+        f"told = {told!r}\ntold['network']['reach TCP'] = {result}\ntold['disk']['one more'] = False\n"
+        "{'attempts': told, 'variables': ['SHELL=' + 'x' * 20, 'PATH=/usr/bin']}"
+    )
     monkeypatch.setattr(trial, "canary_program", lambda bait: program)
-    found = trial.prove(server, sys.executable)
+    found = trial.prove(server, jail_policy())
     assert {name: attempts for name, attempts in found.items() if attempts} == {
         "network": ["reach TCP"],
         "disk": ["the canary gave no answer"],
     }
 
 
-def test_the_host_believes_its_own_eyes(sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_believes_its_own_eyes(full: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A canary that breaks out of a jail without walls, and denies it."""
     told = {promise: dict.fromkeys(attempts, False) for promise, attempts in ATTEMPTS.items()}
     real = trial.canary_program
-    monkeypatch.setattr(trial, "canary_program", lambda bait: f"{real(bait)}\n{told!r}")
+    denial = {"attempts": told, "variables": []}
+    monkeypatch.setattr(trial, "canary_program", lambda bait: f"{real(bait)}\n{denial!r}")
     python = SYSTEM_PYTHON if os.getuid() == 0 else Path(sys.executable)
     policy = dataclasses.replace(jail_policy(python=python), layers=frozenset())
     try:
@@ -257,7 +263,7 @@ def test_the_host_believes_its_own_eyes(sandbox: LocalSandbox, monkeypatch: pyte
     except SandboxUnavailable as error:
         pytest.skip(str(error))
     try:
-        found = trial.prove(server, policy.interpreter.path)
+        found = trial.prove(server, policy)
     finally:
         server.close()
     assert {name for name, attempts in found.items() if attempts} == {
@@ -267,17 +273,43 @@ def test_the_host_believes_its_own_eyes(sandbox: LocalSandbox, monkeypatch: pyte
     assert judge(policy.layers, 0, found).level == "L0"
 
 
+def test_a_variable_of_the_host_is_recognised(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {promise: dict.fromkeys(attempts, False) for promise, attempts in ATTEMPTS.items()}
+    monkeypatch.setenv("TOKEN", "a secret of some length")
+    monkeypatch.setenv("SHORT", "1")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin:/usr/local/bin")
+    for variables, broken in [
+        (["TOKEN=a secret of some length"], True),
+        ([1], True),
+        (["TOKEN=another secret of that length", "SHORT=1", "PATH=/usr/bin:/bin:/usr/local/bin"], False),
+    ]:
+        said = {"attempts": told, "variables": variables}
+        monkeypatch.setattr(trial, "canary_program", lambda bait, said=said: repr(said))
+        found = trial.prove(server, jail_policy())
+        assert found["environment"] == (["have a variable of the host"] if broken else [])
+
+
+def test_bait_does_not_lie_where_guests_may_read(
+    full: LocalSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Lure(sys.executable, [str(tmp_path.parent)]) as laid:
+        assert not Path(laid.bait()["folder"]).is_relative_to(tmp_path)
+    with pytest.raises(SandboxUnavailable, match="shown to programs"), Lure(sys.executable, ["/"]):
+        pass
+
+
 def test_a_guest_that_is_not_busy_is_not_measured(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "BUSY", "None")
     monkeypatch.setattr(trial, "MEASURED_SECONDS", 5.0)
-    found = trial.prove(server, sys.executable)
+    found = trial.prove(server, jail_policy())
     assert found["cpu"] == ["run unmeasured"]
 
 
 def test_a_guest_that_outlives_its_end_is_seen(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "GONE_SECONDS", 0.05)
-    monkeypatch.setattr(trial.signal, "pidfd_send_signal", lambda *_: None)
-    found = trial.prove(server, sys.executable)
+    monkeypatch.setattr("signal.pidfd_send_signal", lambda *_: None)
+    found = trial.prove(server, jail_policy())
     assert found["lifetime"] == ["outlive its end"]
     assert found["cpu"] == ["outlive its end"]
 
@@ -285,7 +317,7 @@ def test_a_guest_that_outlives_its_end_is_seen(server: ForkServer, monkeypatch: 
 def test_the_host_has_the_last_word_about_privileges(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Name:\tx\nCapInh:\t0\nCapPrm:\t00000000000000ff\nCapEff:\t0\nCapAmb:\t0\nNoNewPrivs:\t0\nSeccomp:\t0\n"
     monkeypatch.setattr(trial, "status_of", lambda pid: text)
-    found = trial.prove(server, sys.executable)
+    found = trial.prove(server, jail_policy())
     assert found["kernel_surface"] == [
         "have a capability (CapPrm)",
         "gain a privilege by an exec",
@@ -296,15 +328,16 @@ def test_the_host_has_the_last_word_about_privileges(server: ForkServer, monkeyp
 def test_nothing_of_a_trial_is_left(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    assert not any(trial.prove(server, sys.executable).values())
+    assert not any(trial.prove(server, jail_policy()).values())
     assert not list(tmp_path.iterdir())
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
 def test_bait_needs_a_place(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    monkeypatch.setattr(lure, "_TEMPORARY", ())
     with pytest.raises(SandboxUnavailable, match="TMPDIR") as caught:
-        trial.prove(server, sys.executable)
+        trial.prove(server, jail_policy())
     assert caught.value.missing == ("a temporary directory",)
 
 
@@ -325,14 +358,14 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def proven(sandbox: LocalSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def proven(full: LocalSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A cache of its own; the list grows with each proof that is really made."""
     made: list[int] = []
     real = trial.prove
 
-    def prove(server: ForkServer, python: str) -> dict[str, list[str]]:
+    def prove(server: ForkServer, policy: JailPolicy) -> dict[str, list[str]]:
         made.append(1)
-        return real(server, python)
+        return real(server, policy)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(trial, "prove", prove)
@@ -451,7 +484,7 @@ def test_one_proof_is_forgotten(kept: Path) -> None:
     assert list(json.loads(kept.read_text())["proofs"]) == ["1" * 64]
 
 
-def test_a_proof_is_for_one_policy_and_one_landlock(sandbox: LocalSandbox) -> None:
+def test_a_proof_is_for_one_policy_and_one_landlock(full: LocalSandbox) -> None:
     policy = jail_policy()
     policies = [policy, *(policy.without(layer) for layer in LAYERS)]
     policies.append(dataclasses.replace(policy, preload=("json",)))
@@ -461,7 +494,7 @@ def test_a_proof_is_for_one_policy_and_one_landlock(sandbox: LocalSandbox) -> No
     assert cache.key(policy, 7) == cache.key(jail_policy(), 7)
 
 
-def test_a_proof_is_for_one_kind_of_process(sandbox: LocalSandbox) -> None:
+def test_a_proof_is_for_one_kind_of_process(full: LocalSandbox) -> None:
     program = (
         "import ctypes, sys; sys.path[:0] = {path!r}\n"
         "from callgate.sandboxes.local import cache, policy\n"

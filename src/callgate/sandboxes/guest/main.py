@@ -24,7 +24,6 @@ else:
 REPR = 2_000  # characters of a value that JSON cannot carry
 ENVELOPE = 100  # bytes of the last frame beside its value and its error
 
-REHEARSALS = 2  # the first one copies shared pages, the second makes the interpreter's code fast
 TRIAL: dict[str, Any] = {
     "program": "import os\nos.getpid()",
     "tools": {},
@@ -53,8 +52,7 @@ def install() -> None:
 def run(fd: int) -> NoReturn:
     """Run the program that arrives on a stream socket, tell the host how it ended, and exit."""
     baton.channel = Channel(fd)
-    for _ in range(REHEARSALS):
-        _action(TRIAL).rehearse()
+    _action(TRIAL).rehearse()
     _action(baton.channel.receive()["run"]).run()
 
 

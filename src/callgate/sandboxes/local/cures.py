@@ -68,7 +68,7 @@ def together(missing: Sequence[Missing]) -> SandboxUnavailable:
     found = "; ".join(f"{each.name} ({each.reason})" for each in missing)
     cure = " ".join(dict.fromkeys(each.cure for each in missing))
     return SandboxUnavailable(
-        f"this host cannot isolate programs: {found}. {cure}",
+        f"this host cannot isolate programs: {found}. {cure} `callgate doctor` shows what it has.",
         missing=[each.name for each in missing],
         reasons=[each.reason for each in missing],
         cure=cure,
@@ -124,12 +124,12 @@ def _container() -> str | None:
             "Give the container securityContext: {seccompProfile: {type: Unconfined}, appArmorProfile: {type: "
             f"Unconfined}}}}, or a Localhost profile that allows {_CALLS}."
         )
-    if Path("/run/.containerenv").exists():
+    if _exists("/run/.containerenv"):
         return (
             "podman run --security-opt seccomp=unconfined --security-opt label=disable, "
             f"or a seccomp profile that allows {_CALLS}."
         )
-    if Path("/.dockerenv").exists():
+    if _exists("/.dockerenv"):
         return (
             "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined, "
             f"or a seccomp profile that allows {_CALLS}."
@@ -158,10 +158,9 @@ def _landlock() -> str:
 
 def _interpreter() -> str:
     here = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    own = Path(sys.executable).resolve()
-    for place in ("/usr/bin", "/usr/local/bin", "/opt/python/bin"):
-        path = Path(place) / here
-        if path.exists() and path.resolve() != own:
+    own = str(Path(sys.executable).resolve())
+    for path in (f"/usr/bin/{here}", f"/usr/local/bin/{here}", f"/opt/python/bin/{here}"):
+        if path != own and _exists(path):
             return f'Run programs with an interpreter that every user can read: LocalSandbox(python="{path}").'
     return (
         f"Run programs with an interpreter that every user can read, below /usr or /opt: install {here} there "
@@ -192,6 +191,10 @@ def _windows() -> bool:
 def _gvisor() -> bool:
     """Say whether this is gVisor: it names the moment its first kernel was built, and nothing else does."""
     return "Sun Jan 10 15:06:54 PST 2016" in platform.version()
+
+
+def _exists(path: str) -> bool:
+    return os.path.lexists(path)
 
 
 def _read(path: str) -> str:

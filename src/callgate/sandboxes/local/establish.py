@@ -90,7 +90,7 @@ def _proof(server: ForkServer, policy: JailPolicy, *, anew: bool) -> Proof:
     if anew or (broken := cache.load(name)) is None:
         from callgate.sandboxes.local.trial import prove  # noqa: PLC0415 - Linux only
 
-        broken = prove(server, policy.interpreter.path)
+        broken = prove(server, policy)
         proof = judge(server.layers, server.landlock, broken)
         if proof.level == reachable(server.layers):
             cache.store(name, broken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
@@ -21,6 +22,7 @@ from callgate.sandboxes.guest_source import guest_modules
 from callgate.sandboxes.local import cures, forks
 from callgate.sandboxes.local.interpreter import FLAGS
 from callgate.sandboxes.local.policy import JailPolicy, Shown, moved_mounts
+from callgate.sandboxes.local.shown import PACKAGES
 
 __all__ = ["IMPORT_SECONDS", "START_SECONDS", "Bounds", "ForkServer"]
 
@@ -204,7 +206,8 @@ def _launch(
                 start_new_session=True,  # a Ctrl-C at the terminal is the host's business
             )
         except OSError as error:
-            raise cures.unavailable("a readable interpreter", error.strerror or type(error).__name__) from None
+            missing = "a process" if error.errno in (errno.EAGAIN, errno.ENOMEM) else "a readable interpreter"
+            raise cures.unavailable(missing, error.strerror or type(error).__name__) from None
 
 
 def _part(shown: Shown) -> tuple[str, str, int, int]:
@@ -225,10 +228,13 @@ def _can_be_shown(policy: JailPolicy) -> None:
 def _server_program(policy: JailPolicy) -> str:
     """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
     at = 1 if "namespaces" in policy.layers else 0
+    packages = [_part(shown)[at] for shown in policy.packages]
+    if packages and at:
+        packages = [PACKAGES]  # where a tree holds nothing else
     plan = {
         "layers": frozenset(policy.layers),
         "interpreter": tuple(part[at] for part in policy.interpreter.parts),
-        "shown": tuple(_part(shown)[at] for shown in (*policy.packages, *policy.mounts)),
+        "shown": (*packages, *(_part(shown)[at] for shown in policy.mounts)),
         "path": tuple(entry[at] for entry in policy.path),
         "preload": policy.preload,
     }

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -20,13 +21,15 @@ from typing import Any, Self
 from callgate.errors import SandboxLost
 from callgate.sandboxes.local import cures
 from callgate.sandboxes.local.canary.outside import DATAGRAMS, PLACES, STREAMS
-from callgate.sandboxes.local.inside.identity import NOBODY
 from callgate.sandboxes.local.inside.syscalls import NUMBERS, number
 
 __all__ = ["Lure"]
 
+_NOBODY = 65534
+"""Whom the guests of root run as."""
 _CONTENT = b"bait"
 _SECONDS = 10.0
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - what is made there is made by mkdtemp
 
 _PREY = """\
 import os, sys
@@ -42,12 +45,18 @@ os.read(0, 1)
 
 
 class Lure:
-    """Bait, from entering it to leaving it. What it holds can be used by everybody on this host meanwhile."""
+    """Bait, from entering it to leaving it. What it holds can be used by everybody on this host meanwhile.
 
-    def __init__(self, python: str) -> None:
+    Args:
+        python: an interpreter that the guests' user can run.
+        shown: what guests may read, so that bait must not lie there.
+    """
+
+    def __init__(self, python: str, shown: Sequence[str] = ()) -> None:
         self._python = python
+        self._shown = [Path(each) for each in shown]
         self._token = secrets.token_hex(8)
-        self._user = NOBODY if os.geteuid() == 0 else -1
+        self._user = _NOBODY if os.geteuid() == 0 else -1
         self._open = ExitStack()
         self.listeners: dict[str, socket.socket] = {}
         """What is listened to, by name."""
@@ -55,7 +64,7 @@ class Lure:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._process = stack.enter_context(self._start_process())
-            stack.callback(self._process.kill)
+            stack.callback(self._kill)
             self._alive = os.pidfd_open(self._process.pid)
             stack.callback(os.close, self._alive)
             self._directory = self._lay_files(stack)
@@ -114,10 +123,7 @@ class Lure:
         )
 
     def _lay_files(self, stack: ExitStack) -> Path:
-        try:
-            directory = Path(tempfile.mkdtemp(prefix="callgate-"))
-        except OSError as error:
-            raise cures.unavailable("a temporary directory", error.strerror or type(error).__name__) from None
+        directory = self._make_directory()
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         for name, mode in (("readable", 0o644), ("writable", 0o666), ("owned", 0o600)):
             (directory / name).write_bytes(_CONTENT)
@@ -131,6 +137,19 @@ class Lure:
                 os.chown(directory / "owned", self._user, self._user)
         directory.chmod(0o755)
         return directory
+
+    def _make_directory(self) -> Path:
+        reason = "there is none"
+        with suppress(OSError):  # none that can be written to
+            for place in (tempfile.gettempdir(), *_TEMPORARY):
+                if any(Path(place).resolve().is_relative_to(each) for each in self._shown):
+                    reason = "it is shown to programs"
+                    continue
+                try:
+                    return Path(tempfile.mkdtemp(prefix="callgate-", dir=place))
+                except OSError as error:
+                    reason = error.strerror or type(error).__name__
+        raise cures.unavailable("a temporary directory", reason)
 
     def _listen(self, stack: ExitStack) -> None:
         places: list[tuple[int, int, Any]] = [
@@ -191,6 +210,10 @@ class Lure:
             return self.look() != self._owned
         except OSError:
             return True
+
+    def _kill(self) -> None:
+        with suppress(PermissionError):  # root without the power to: it ends with its standard input
+            self._process.kill()
 
     def _killed(self) -> bool:
         ended = select.poll()

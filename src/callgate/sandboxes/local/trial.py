@@ -7,26 +7,26 @@ signal: it has to be measured, and ended.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import select
-import signal
-import socket
 import time
 from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from callgate.codec import JSON, is_object
+from callgate.codec import JSON, is_array, is_object
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
 from callgate.sandboxes import bundle
 from callgate.sandboxes.base import BadFrame, EndFrame, Frames, frame
-from callgate.sandboxes.local import cures
+from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.local.canary.attempts import ATTEMPTS
-from callgate.sandboxes.local.forkserver import START_SECONDS, Bounds, ForkServer
+from callgate.sandboxes.local.canary.outside import given
+from callgate.sandboxes.local.forkserver import Bounds, ForkServer
+from callgate.sandboxes.local.guest import Order
 from callgate.sandboxes.local.lure import Lure
+from callgate.sandboxes.local.policy import JailPolicy
 from callgate.sandboxes.local.proof import PROPERTIES
 
 __all__ = ["canary_program", "prove"]
@@ -38,41 +38,49 @@ MODULES = ("trying", "outside", "system", "attempts")
 SECONDS = 10.0
 GONE_SECONDS = 1.0
 MEASURED_SECONDS = 0.002
-_READY = b"+"
+
+TELLING = 12
+"""Characters from which on a variable is somebody's own: libraries set short ones alike wherever they are imported."""
+NO_ANSWER = "the canary gave no answer"
 
 BUSY = """\
-import ctypes, signal
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+import ctypes, os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 libc, room, thread = ctypes.CDLL(None), ctypes.create_string_buffer(256), ctypes.c_ulong()
 libc.pthread_attr_init(room)
 libc.pthread_attr_setstacksize(room, ctypes.c_size_t(1 << 17))
 for _ in range(4):
-    libc.pthread_create(ctypes.byref(thread), room, libc.pause, None)
+    if libc.pthread_create(ctypes.byref(thread), room, libc.pause, None):
+        raise OSError("no thread")
+os.write(3, b'\\0\\0\\0\\x0e{"out":"busy"}')
 while True:
     pass
 """
 
 
-def prove(server: ForkServer, python: str) -> dict[str, list[str]]:
+def prove(server: ForkServer, policy: JailPolicy) -> dict[str, list[str]]:
     """Let two fresh guests try, and return property to the attempts that succeeded.
 
     Args:
         server: makes the guests. They are used up afterwards.
-        python: an interpreter that the guests' user can run.
+        policy: the server's.
 
     Raises:
         SandboxUnavailable: if a layer of the guests, or a place for bait, cannot be had.
         SandboxLost: if the server ends.
     """
+    shown = [each.source for each in (*policy.packages, *policy.mounts)]
     try:
-        with Lure(python) as lure, _Guest(server) as busy, _Guest(server) as canary:
-            busy.confined()
-            busy.run(BUSY)
-            found = [busy.endured()]  # over before the canary starts: they would compete
-            canary.confined()
-            found.append(canary.status())
-            canary.run(canary_program(lure.bait()))
-            found += [_told(canary.value()), lure.seen()]
+        with ExitStack() as stack:
+            lure = stack.enter_context(Lure(policy.interpreter.path, shown))
+            busy = _guest(server, stack)
+            _run(busy, BUSY)
+            found = [_endured(busy)]  # over before the canary starts: they would compete
+            canary = _guest(server, stack)
+            found.append(_privileges(_pid(canary)))
+            _run(canary, canary_program(lure.bait()))
+            said = _value(canary)
+            found += [_told(said), _variables(said), lure.seen()]
     except OSError as error:
         server.kill()
         what = "does not answer" if isinstance(error, TimeoutError) else "ended before its first guest"
@@ -94,132 +102,102 @@ def _sources() -> tuple[tuple[str, str], ...]:
 def _told(said: JSON) -> dict[str, list[str]]:
     """Return what the canary says it broke. Silence, or another form than it should have, is no proof of anything."""
     if not is_object(said):
-        return {name: ["the canary gave no answer"] for name in ATTEMPTS}
+        return {name: [NO_ANSWER] for name in ATTEMPTS}
     found: dict[str, list[str]] = {}
+    told = said.get("attempts")
     for name, attempts in ATTEMPTS.items():
-        results = said.get(name)
+        results = told.get(name) if is_object(told) else None
         if not is_object(results) or results.keys() != attempts.keys():
-            found[name] = ["the canary gave no answer"]
+            found[name] = [NO_ANSWER]
         else:
             found[name] = [attempt for attempt, result in results.items() if result is not False]
     return found
 
 
-class _Guest:
-    """A guest seen from close by: with its process, and without trust in the library that talks to guests."""
+def _variables(said: JSON) -> dict[str, list[str]]:
+    """Return whether the canary has a variable of this process."""
+    variables = said.get("variables") if is_object(said) else None
+    if not is_array(variables):
+        return {"environment": [NO_ANSWER]}
+    own = {f"{name}={value}" for name, value in os.environ.items() if not given(name) and len(value) >= TELLING}
+    found = [each for each in variables if not isinstance(each, str) or each in own]
+    return {"environment": ["have a variable of the host"] if found else []}
 
-    def __init__(self, server: ForkServer) -> None:
-        self._stack = ExitStack()
-        self._channel, theirs = socket.socketpair()
-        self._stack.callback(self._channel.close)
-        self._process = -1
-        with theirs:
-            try:
-                server.hand_over(theirs, BOUNDS)
-            except BaseException:
-                self._stack.close()
-                raise
 
-    def __enter__(self) -> Self:
-        return self
+def _guest(server: ForkServer, stack: ExitStack) -> SocketGuest:
+    guest = Order(server, BOUNDS).wait()
+    stack.callback(guest.kill)
+    return guest
 
-    def __exit__(self, *_: object) -> None:
-        if self._process != -1:
-            self._kill()
-        self._stack.close()
 
-    def confined(self) -> None:
-        """Wait until it is."""
-        self._channel.settimeout(START_SECONDS)
-        data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        if descriptors:
-            self._process = descriptors[0]
-            self._stack.callback(os.close, self._process)
-            data = b""
-        data += self._channel.recv(1 << 12)
-        if data != _READY:
-            if not data:
-                raise ConnectionResetError
-            missing = json.loads(data)
-            raise cures.unavailable(missing["missing"], missing["reason"])
+def _pid(guest: SocketGuest) -> int:
+    if guest.pid is None:
+        raise ProcessLookupError
+    return guest.pid
 
-    def run(self, program: str) -> None:
-        """Give it its program."""
-        limits = Limits()
-        bounds = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
-        order = {"program": program, "seed": 0, "wall": 0.0, "tools": {}, "limits": bounds}
-        with suppress(ConnectionError):  # it died: it will have said nothing
-            self._channel.sendall(frame({"run": order}))
 
-    def value(self) -> JSON:
-        """Return what its program ends with; None if it does not, or not in time."""
-        frames, deadline = Frames(1), time.monotonic() + SECONDS
-        with suppress(TimeoutError, ConnectionError, BadFrame):
-            while (left := deadline - time.monotonic()) > 0:
-                self._channel.settimeout(left)
-                if not (data := self._channel.recv(1 << 16)):
-                    break
-                for each in frames.feed(data):
-                    if isinstance(each, EndFrame):
-                        return each.value
-        return None
+def _run(guest: SocketGuest, program: str) -> None:
+    limits = Limits()
+    bounds = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
+    order = {"program": program, "seed": 0, "wall": 0.0, "tools": {}, "limits": bounds}
+    guest.send(frame({"run": order}), SECONDS)
 
-    def status(self) -> dict[str, list[str]]:
-        """Return what the kernel says of its process that it should not; nothing where the host cannot look."""
-        try:
-            text = status_of(self._pid())
-        except (OSError, ValueError):
-            return {}
-        facts = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-        sets = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(facts.get(name, "0"), 16)]
-        found = [f"have a capability ({name})" for name in sets]
-        if facts.get("NoNewPrivs") == "0":
-            found.append("gain a privilege by an exec")
-        if facts.get("Seccomp", "2") != "2":
-            found.append("be without a filter")
-        return {"kernel_surface": found}
 
-    def endured(self) -> dict[str, list[str]]:
-        """Measure a guest that is busy, end it, and return what did not work."""
-        found: dict[str, list[str]] = {"cpu": [], "lifetime": []}
-        if not self._measured():
-            found["cpu"].append("run unmeasured")
-        self._kill()
-        if not self._ended(GONE_SECONDS):
-            found["cpu"].append("outlive its end")
-            found["lifetime"].append("outlive its end")
-        return found
+def _value(guest: SocketGuest) -> JSON:
+    """Return what its program ends with; None if it does not, or not in time."""
+    frames, deadline = Frames(1), time.monotonic() + SECONDS
+    with suppress(BadFrame):
+        while (left := deadline - time.monotonic()) > 0 and (data := guest.receive(left)):
+            for each in frames.feed(data):
+                if isinstance(each, EndFrame):
+                    return each.value
+    return None
 
-    def _measured(self) -> bool:
-        """Say whether its processor time can be seen to grow."""
-        try:
-            # The clock of a whole process (include/linux/posix-timers.h: CPUCLOCK_SCHED), by its number on this host.
-            clock = (~self._pid() << 3) | 2
-            wanted, deadline = time.clock_gettime(clock) + MEASURED_SECONDS, time.monotonic() + SECONDS
-            while time.clock_gettime(clock) < wanted:
-                if self._ended(0.001) or time.monotonic() > deadline:
-                    return False
-        except (OSError, ValueError):
+
+def _privileges(pid: int) -> dict[str, list[str]]:
+    """Return what the kernel says of a guest that it should not; nothing where the host cannot look."""
+    try:
+        text = status_of(pid)
+    except OSError:
+        return {}
+    facts = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    sets = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(facts.get(name, "0"), 16)]
+    found = [f"have a capability ({name})" for name in sets]
+    if facts.get("NoNewPrivs") == "0":
+        found.append("gain a privilege by an exec")
+    if facts.get("Seccomp", "2") != "2":
+        found.append("be without a filter")
+    return {"kernel_surface": found}
+
+
+def _endured(guest: SocketGuest) -> dict[str, list[str]]:
+    """Measure a guest that is busy, end it, and return what did not work."""
+    process = os.pidfd_open(_pid(guest))
+    try:
+        measured = _measured(guest, process)
+        guest.kill()
+        outlived = [] if _ended(process, GONE_SECONDS) else ["outlive its end"]
+    finally:
+        os.close(process)
+    return {"cpu": [*([] if measured else ["run unmeasured"]), *outlived], "lifetime": outlived}
+
+
+def _measured(guest: SocketGuest, process: int) -> bool:
+    """Say whether the processor time of a guest can be seen to grow, once it says that it is busy."""
+    if guest.receive(SECONDS) != frame({"out": "busy"}):
+        return False
+    used, deadline = guest.cpu_seconds(), time.monotonic() + SECONDS
+    while guest.cpu_seconds() < used + MEASURED_SECONDS:
+        if _ended(process, 0.001) or time.monotonic() > deadline:
             return False
-        return True
+    return True
 
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._process, signal.SIGKILL)
 
-    def _ended(self, seconds: float) -> bool:
-        """Say whether its process, with all its threads, is gone within seconds."""
-        ended = select.poll()
-        ended.register(self._process, select.POLLIN)
-        return bool(ended.poll(seconds * 1000))
-
-    def _pid(self) -> int:
-        """Return its number on this host. Raises ValueError where the host does not see it."""
-        text = Path(f"/proc/self/fdinfo/{self._process}").read_text(encoding="ascii")
-        number = int(dict(line.split(":\t", 1) for line in text.splitlines())["Pid"])
-        if number < 1:
-            raise ValueError(number)
-        return number
+def _ended(process: int, seconds: float) -> bool:
+    """Say whether a process, with all its threads, is gone within seconds."""
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    return bool(ended.poll(seconds * 1000))
 
 
 def status_of(pid: int) -> str:

@@ -122,23 +122,26 @@ def _reach_by_the_library(bait: Bait) -> bool:
         tried.close()
 
 
-def _own_variables(_: Bait) -> bool:
+def variables() -> list[str]:
+    """Return the variables of this process as the C library has them and as Python has, which may differ."""
     entries = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
-    names, place = set(os.environ), 0
+    found = [f"{name}={value}" for name, value in os.environ.items()]
+    place = 0
     while entries and (entry := entries[place]) is not None:
-        names.add(entry.partition(b"=")[0].decode(errors="replace"))
+        found.append(entry.decode(errors="replace"))
         place += 1
-    return _foreign(names)
+    return found
+
+
+def given(name: str) -> bool:
+    """Say whether a variable is one that guests have of their own."""
+    return name in GIVEN or name.endswith("_THREADS")
 
 
 def _environment_of(process: int | str) -> bool:
     with open(f"/proc/{process}/environ", "rb") as file:
         names = {entry.partition(b"=")[0].decode(errors="replace") for entry in file.read().split(b"\0")}
-    return _foreign(names)
-
-
-def _foreign(names: set[str]) -> bool:
-    return not all(not name or name in GIVEN or name.endswith("_THREADS") for name in names)
+    return not all(not name or given(name) for name in names)
 
 
 STREAMS = ("TCP", "TCP over IPv6", "UDP", "a unix socket", "an abstract unix socket")
@@ -198,7 +201,6 @@ OUTSIDE: dict[str, dict[str, Attempt]] = {
         "reach TCP by the library": _reach_by_the_library,
     },
     "environment": {
-        "find a variable of the host": _own_variables,
         "read the environment of a process": lambda bait: any_of(_environment_of, _processes(bait)),
     },
 }

@@ -58,11 +58,11 @@ def _serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
         if plan.namespaces:
             namespaces.next_child_is_first(me)
         try:
-            forked = os.fork() == 0
-        except OSError as error:
-            _refuse(_take(handoff)[0], error)
+            child = _fork()
+        except LayerMissing as missing:
+            _refuse(_take(handoff)[0], missing)
             continue
-        if forked:
+        if not child:
             try:
                 _become_guest(handoff, confinement, run)
             finally:
@@ -74,7 +74,7 @@ def _prepare(plan: Plan) -> Confinement:
     """Set up everything guests share. Returns in the first process of a pid namespace, if that is in the plan."""
     if plan.namespaces:
         namespaces.own_everything(PROC)
-        if child := os.fork():
+        if child := _fork():
             os.closerange(CONTROL, PROC + 1)
             os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
         identity.die_with_parent(0)
@@ -141,10 +141,17 @@ def _take(handoff: socket.socket) -> tuple[int, rlimits.Bounds]:
     return descriptors[0], rlimits.unpack(data)
 
 
-def _refuse(channel: int, error: OSError) -> None:
-    """Tell who waits for a guest that no process is to be had."""
+def _fork() -> int:
+    try:
+        return os.fork()
+    except OSError as error:
+        raise LayerMissing.because("a process", error) from None
+
+
+def _refuse(channel: int, missing: LayerMissing) -> None:
+    """Tell who waits for a guest why there is none."""
     with contextlib.suppress(OSError):
-        LayerMissing.because("a process", error).report(channel)
+        missing.report(channel)
     os.close(channel)
 
 
