@@ -81,8 +81,25 @@ def test_calls_that_change_files_do_nothing_among_files_of_the_host(machine: str
     assert {decide(nr, namespaces=False, **mode) for nr in changes} == {"EPERM"}
     assert {decide(nr, namespaces=False, **mode) for nr in metadata} == {"granted"}
     opening = set(numbers("open openat"))
-    allowed = set(numbers(" ".join(seccomp.ALLOWED.values()))) - {*changes, *metadata, *opening}
+    allowed = set(numbers(" ".join(seccomp.ALLOWED.values()))) - {*changes, *metadata, *opening, *numbers("capget")}
     assert {decide(nr, namespaces=False, **mode) for nr in allowed | opening} == {ALLOW}
+
+
+@pytest.mark.parametrize("landlock", [True, False], ids=["Landlock", "no Landlock"])
+def test_nothing_is_told_about_processes_of_the_host(machine: str, landlock: bool) -> None:
+    def judged(name: str, *arguments: int) -> set[str]:
+        return {decide(nr, *arguments, pid=4242, namespaces=False, landlock=landlock) for nr in numbers(name)}
+
+    about = "getpgid getsid sched_getaffinity sched_getparam sched_getscheduler get_robust_list"
+    assert judged(about, 0) == judged(about, 4242) == {ALLOW}
+    assert judged(about, 4243) == judged(about, 1) == {"ESRCH"}
+    assert judged("getpriority", 0, 0) == judged("getpriority", 0, 4242) == {ALLOW}
+    assert judged("getpriority", 0, 4243) == judged("getpriority", 1, 0) == judged("getpriority", 2, 0) == {"ESRCH"}
+    clocks = "clock_gettime clock_getres clock_nanosleep timer_create"
+    assert {one for clock in range(12) for one in judged(clocks, clock)} == {ALLOW}
+    assert judged(clocks, (~4243 << 3 | 2) & 0xFFFFFFFF) == judged(clocks, 16) == {"EINVAL"}
+    assert judged("capget", 0, 0) == {"EPERM"}
+    assert judged("tgkill", 4243) == {"EPERM"}
 
 
 CHANGES = """

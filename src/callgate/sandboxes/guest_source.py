@@ -9,7 +9,7 @@ from types import MappingProxyType
 __all__ = ["guest_modules"]
 
 ORDER = ("baton", "clocks", "randomness", "process", "threads", "loop", "output", "artifacts", "faults", "calls")
-LAST = ("awaiting", "program", "refusals", "main")
+LAST = ("awaiting", "program", "refusals", "early", "main")
 
 
 def guest_modules() -> dict[str, str]:

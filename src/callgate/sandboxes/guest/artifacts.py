@@ -25,7 +25,7 @@ CHUNK = 3 << 14  # bytes read at a time; a multiple of three, so that pieces of 
 MARGIN = 1 << 10  # bytes for what else the last frame says
 
 _open, _close, _read, _fstat, _lstat, _listdir = os.open, os.close, os.read, os.fstat, os.lstat, os.listdir
-_fsencode, _exit, _objects, _dumps = os.fsencode, os._exit, gc.get_objects, json.dumps
+_exit, _objects, _dumps = os._exit, gc.get_objects, json.dumps
 _is_file, _is_directory = stat.S_ISREG, stat.S_ISDIR
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TEXT, _BYTES, _RANDOM = io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom
@@ -126,7 +126,7 @@ class Sending:
 
 
 def _shown(name: str) -> str:
-    return _fsencode(name).decode("utf-8", "replace")[:PATH]
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:PATH]
 
 
 def _pieces(file: int, size: int) -> Iterator[bytes]:

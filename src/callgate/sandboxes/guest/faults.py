@@ -103,7 +103,7 @@ def limit_of(error: BaseException) -> str | None:
 
 
 def _own_limit(error: BaseException) -> str | None:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "memory_mb"
     if isinstance(error, OSError) and error.errno in DISK:
         return "disk_mb"

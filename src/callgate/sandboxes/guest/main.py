@@ -32,7 +32,7 @@ TRIAL: dict[str, Any] = {
     "limits": {"threads": 1, "frame_mb": 1, "output_kb": 1},
 }
 
-_exit = os._exit
+_exit, _collect, _dumps = os._exit, gc.collect, json.dumps
 
 
 def install() -> None:
@@ -122,6 +122,8 @@ class Action:
                 with asyncio.Runner() as runner:
                     runner.run(awaitable)
         except BaseException as error:  # noqa: BLE001 - whatever a program raises ends it, never the guest
+            if faults.limit_of(error) in faults.OWN:
+                self._give_up(error)  # whatever threads it has
             return None, _fault(error)
         value = self._names.pop(program.VALUE, None)
         if inspect.iscoroutine(value):
@@ -140,9 +142,10 @@ class Action:
 
     def _close_files(self) -> dict[str, Any] | None:
         """Close the files the program left open, as an interpreter does that ends. Returns the fault of a full disk."""
+        error = artifacts.write_out()  # before, too: of a cycle a file is closed below what still has to be written
         self._names.clear()
-        gc.collect()
-        error = artifacts.write_out()
+        _collect()
+        error = artifacts.write_out() or error
         return faults.describe(error) if error is not None and faults.limit_of(error) is not None else None
 
     def _end(self, value: str, error: dict[str, Any] | None) -> NoReturn:
@@ -168,8 +171,8 @@ class Action:
         sending.run()
         if not sending.left:
             return ""
-        told = f',"left":{json.dumps(sending.left)},"more":{json.dumps(sending.more)}'
-        return told if last + len(told) <= calls.most else f',"more":{json.dumps(sending.all_left())}'
+        told = f',"left":{_dumps(sending.left)},"more":{_dumps(sending.more)}'
+        return told if last + len(told) <= calls.most else f',"more":{_dumps(sending.all_left())}'
 
     def _give_up(self, error: BaseException) -> NoReturn:
         """End for an exception that nobody can catch any more."""

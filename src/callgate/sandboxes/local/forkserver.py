@@ -241,7 +241,10 @@ def _server_program(policy: JailPolicy) -> str:
         "preload": policy.preload,
     }
     guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
-    serve = f"from {bundle.PACKAGE} import main, plan, server; server.serve(main.run, plan.Plan(**{plan!r}))"
+    serve = (
+        f"from {bundle.PACKAGE} import early, main, plan, server; "
+        f"server.serve(main.run, early.alone, plan.Plan(**{plan!r}))"
+    )
     return _NO_HOOKS + guest + bundle.source(_modules(_SERVE), serve)
 
 
