@@ -37,6 +37,8 @@ _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
 _ROOM = 1 << 20
+# What the library would do in each forked guest: renew locks that nobody holds, and random numbers that get a seed.
+_NO_HOOKS = "import os\nos.register_at_fork = lambda **_: None\n"
 _CLOSE_SECONDS = 2.0
 
 
@@ -243,7 +245,7 @@ def _server_program(policy: JailPolicy) -> str:
         f"from {bundle.PACKAGE} import early, main, plan, server; "
         f"server.serve(main.run, early.alone, plan.Plan(**{plan!r}))"
     )
-    return guest + bundle.source(_modules(_SERVE), serve)
+    return _NO_HOOKS + guest + bundle.source(_modules(_SERVE), serve)
 
 
 @functools.cache
