@@ -54,13 +54,15 @@ def test_a_frame_above_the_limit_is_refused_before_its_body_arrives():
     assert caught.value.limit == "frame_mb"
 
 
-def test_all_that_a_guest_sends_is_bounded():
-    frames, most = Frames(1), 1 << 20
-    one = framed(json.dumps({"out": "x" * (most - 20)}).encode())
-    for _ in range(7):
-        list(frames.feed(one))
-    with pytest.raises(BadFrame):
-        list(frames.feed(one * 2))
+def test_all_calls_of_a_guest_together_are_bounded():
+    frames, kept = Frames(1), 0
+    with pytest.raises(BadFrame) as caught:
+        for n in range(1, 1000):
+            body = json.dumps({"call": n, "tool": "f", "args": {"x": "x" * 50_000}}).encode()
+            assert len(list(frames.feed(framed(body)))) == 1
+            kept += 2 * len(body)
+    assert caught.value.limit == "frame_mb"
+    assert 3 << 20 < kept < 4 << 20
 
 
 def test_frames_may_arrive_byte_by_byte():

@@ -111,7 +111,7 @@ def fed(run: Pass, frames: Frames, data: bytes, now: float) -> list[Step]:
             return gate.fail("SandboxLost", "the sandbox went away while the program ran", lost=True)
         return gate.fail("ProcessDied", "the program's process died: it crashed or used more memory than its limit")
     try:
-        return gate.frames(frames.feed(data), now)
+        return gate.frames(frames.feed(data, gate.running.busy), now)
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
         return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")

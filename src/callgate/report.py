@@ -37,6 +37,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
         waiting=waiting,
         handles={part: handle_of(text) for part, text in kept if end is not None and len(text) > limits.shown_chars},
         most=limits.shown_chars,
+        size=len(value_text),
     )
     return Outcome(
         id=journal.header["action"],
@@ -57,7 +58,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
 
 def report_rejected(*, journal: Journal, program: str) -> Outcome:
     """Return the outcome of a program that was not run: its journal says why."""
-    fault = _fault(journal.entries()[-1]["error"], program)
+    fault = _fault(decode(journal.lines[-1])["error"], program)
     text, _ = render(
         status="rejected",
         stdout="",
@@ -108,12 +109,11 @@ def _fault(error: dict[str, JSON] | None, program: str) -> Fault | None:
 
 
 def _record(call: CallState) -> CallRecord:
-    told = call.as_call()
     error = call.result.error if call.result is not None else None
     return CallRecord(
         id=call.id,
         tool=call.tool,
-        arguments=told.arguments,
+        arguments_text=call.ran or call.arguments,
         status=call.status,
         result=call.result.text if call.result is not None and error is None else None,
         error=error["text"] if error is not None else None,

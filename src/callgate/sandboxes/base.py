@@ -1,6 +1,7 @@
 """What every sandbox offers, and the frames a guest and a host exchange.
 
-A frame is four bytes of big-endian length and that many bytes of ASCII JSON, one object, its kind named by a key:
+A frame is four bytes of big-endian length and that many bytes of printable ASCII: JSON, one object, its kind named by
+a key, and no further keys:
 
     guest -> host   {"call": n, "tool": name, "args": {...}}       ask for a tool; n counts from 1
                     {"drop": n}                                     the program no longer waits for call n
@@ -23,6 +24,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from callgate.codec import JSON, NotJSON, decode, encode, is_array, is_object
 from callgate.limits import Limits
+from callgate.room import FLOOR, LEAST, kept_size, room_of, size_within
 
 __all__ = [
     "BadFrame",
@@ -40,8 +42,9 @@ __all__ = [
 ]
 
 HEADER = 4
-FRAMES_BUDGET = 8
-"""How many times `Limits.frame_mb` a guest may send in all: what it sends is held, and kept, by the host."""
+KEYS = {"call": 3, "file": 2}
+"""Number of keys of a frame, by its kind, where it is not 1."""
+MOST_KEYS = max(KEYS.values())
 NAME_CHARS = 200
 """Characters of a tool's, a function's or an exception's name that a guest can make the host look at."""
 TEXT_CHARS = 8_100
@@ -58,6 +61,8 @@ class CallFrame(NamedTuple):
     n: int
     tool: str
     args: dict[str, JSON]
+    size: int = 0
+    """Bytes that the arguments take at most, parsed; 0 where that is little."""
 
 
 class DropFrame(NamedTuple):
@@ -90,6 +95,9 @@ class EndFrame(NamedTuple):
 
 
 Frame = CallFrame | DropFrame | OutFrame | RestFrame | EndFrame
+COPIES: dict[type, int] = {CallFrame: 2, DropFrame: 0, OutFrame: 0, RestFrame: 0}
+"""How often the host keeps a frame's text, where that is not once: a call's in the journal and in the outcome; how much
+of the others there is, is bounded by what the gate lets a guest say."""
 
 
 class BadFrame(ValueError):
@@ -101,48 +109,76 @@ class BadFrame(ValueError):
 
 
 class Frames:
-    """Cuts a guest's bytes into frames, believing none of them."""
+    """Cuts a guest's bytes into frames, believing none of them.
+
+    What is kept of them, and the one in hand while it is parsed, take at most `room_of(frame_mb)` of the host's
+    memory: nothing is read that would take more.
+
+    Args:
+        frame_mb: of the action's limits.
+    """
 
     def __init__(self, frame_mb: int) -> None:
         self._most = frame_mb << 20
-        self._left = self._most * FRAMES_BUDGET
+        self._room = room_of(frame_mb)
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
+    def feed(self, data: bytes, busy: int = 0) -> Iterator[Frame]:
         """Yield the frames that data completes.
 
+        Args:
+            data: what the guest sent.
+            busy: bytes that the arguments of running and waiting calls take now.
+
         Raises:
-            BadFrame: for a frame above the bound, before its body is read, or of another form than the module says.
+            BadFrame: for a frame above a bound, before it is parsed or, if its size alone says so, before it is there;
+                for a frame of another form than the module says.
         """
-        self._left -= len(data)
-        if self._left < 0:
-            raise BadFrame("the guest sent more than an action may", limit="frame_mb")
         buffer = self._buffer
         buffer += data
-        start = 0
+        while len(buffer) >= HEADER:
+            size = int.from_bytes(buffer[:HEADER], "big")
+            if size > self._most:
+                raise BadFrame(f"a frame of {size:,} bytes, the limit is {self._most:,}", limit="frame_mb")
+            if size > max(self._room - busy, FLOOR) // LEAST:
+                raise BadFrame(f"a frame of {size:,} bytes, for which there is no memory left", limit="frame_mb")
+            stop = HEADER + size
+            if len(buffer) < stop:
+                break
+            text = _text_of(buffer, stop)
+            del buffer[:stop]
+            takes = size_within(text, self._room - busy)
+            if takes is None:
+                raise BadFrame(f"a frame of {size:,} bytes, for which there is not enough memory", limit="frame_mb")
+            parsed = _parse(text, takes)
+            del text
+            self._room -= kept_size(size, COPIES.get(type(parsed), 1))
+            if self._room < 0 and isinstance(parsed, CallFrame):
+                raise BadFrame("the guest sent more than an action may", limit="frame_mb")
+            yield parsed
+            del parsed  # or it would be held while the next one is parsed
+
+
+def _text_of(buffer: bytearray, stop: int) -> str:
+    """Return the text of the first frame. JSON writes whatever is not printable ASCII as escapes."""
+    with memoryview(buffer) as view:
         try:
-            while len(buffer) - start >= HEADER:
-                size = int.from_bytes(buffer[start : start + HEADER], "big")
-                if size > self._most:
-                    raise BadFrame(f"a frame of {size:,} bytes, the limit is {self._most:,}", limit="frame_mb")
-                stop = start + HEADER + size
-                if len(buffer) < stop:
-                    break
-                body = bytes(buffer[start + HEADER : stop])
-                start = stop
-                yield _parse(body)
-        finally:
-            del buffer[:start]
+            text = str(view[HEADER:stop], "ascii")
+        except UnicodeDecodeError:
+            raise BadFrame("a frame that is not ASCII") from None
+    if not text.isprintable():
+        raise BadFrame("a frame with control characters")
+    return text
 
 
-def _parse(body: bytes) -> Frame:
+def _parse(text: str, takes: int) -> Frame:
     try:
-        given = decode(body)
+        given = decode(text)
     except NotJSON as error:
         raise BadFrame(str(error)) from None
-    for kind in given if is_object(given) else ():
-        if kind in _PARSERS and (parsed := _PARSERS[kind](given)) is not None:
-            return parsed
+    for kind in given if is_object(given) and len(given) <= MOST_KEYS else ():
+        if kind in _PARSERS and len(given) == KEYS.get(kind, 1) and (parsed := _PARSERS[kind](given)) is not None:
+            return parsed._replace(size=takes) if takes and isinstance(parsed, CallFrame) else parsed
     raise BadFrame("a frame of unknown form")
 
 
@@ -217,17 +253,16 @@ _PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {
 
 def answer(n: int, at: float, value: str) -> bytes:
     """Return the frame that answers call n; value is canonical JSON text."""
-    return _framed(f'{{"answer":{n},"at":{at!r},"value":{value}}}')
+    return _framed(f'{{"answer":{n},"at":{at!r},"value":'.encode("ascii"), value.encode("ascii"), b"}")
 
 
 def frame(fields: dict[str, JSON]) -> bytes:
     """Return one frame of fields."""
-    return _framed(encode(fields))
+    return _framed(encode(fields).encode("ascii"))
 
 
-def _framed(body: str) -> bytes:
-    data = body.encode("ascii")
-    return len(data).to_bytes(HEADER, "big") + data
+def _framed(*parts: bytes) -> bytes:
+    return b"".join((sum(map(len, parts)).to_bytes(HEADER, "big"), *parts))
 
 
 class Guest(Protocol):

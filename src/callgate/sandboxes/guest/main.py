@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 else:
     from .codec import NotJSON, encode, encode_any
 
+TOO_LONG = "the program's value takes {:,} bytes, it may take {:,}"
+TOO_MUCH = (
+    "the program's value takes {:,} bytes, and more of the host's memory than frame_mb leaves it; "
+    "end with less, or with one text in place of many values"
+)
 REPR = 2_000  # characters of a value that JSON cannot carry
 
 _exit = os._exit
@@ -42,6 +47,7 @@ def run(fd: int) -> NoReturn:
     limits = order["limits"]
     threads.limit = limits["threads"]
     calls.most = limits["frame_mb"] << 20
+    calls.room = calls.Room(limits["frame_mb"])
     randomness.reseed(order["seed"])
     clocks.begin(order["wall"])
     Action(order["program"], order["tools"], output.capture(limits["output_kb"] << 10)).run()
@@ -106,11 +112,11 @@ class Action:
         except NotJSON:
             fault = encode({"type": "Exception", "text": "", "line": None, "trace": []})
         printed = self._counter.printed
-        if len(value) + len(fault) + 100 > calls.most:
-            room = calls.most - len(fault) - 100
-            text = f"the program's value takes {len(value):,} bytes, it may take {room:,}"
-            fault = encode({"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"})
-            value = "null"
+        most = calls.most - len(fault) - 100
+        if len(value) > most or calls.room.size(value) is None:
+            text = TOO_MUCH if len(value) <= most else TOO_LONG
+            told: Any = {"type": "LimitExceeded", "text": text.format(len(value), most), "line": None, "trace": []}
+            value, fault = "null", encode({**told, "limit": "frame_mb"})
         baton.channel.post(f'{{"end":{{"value":{value},"error":{fault},"printed":{printed}}}}}'.encode("ascii"))
         baton.channel.flush()
         _exit(0)
