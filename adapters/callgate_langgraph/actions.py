@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolNode
 from langgraph.types import StreamWriter
 
-from callgate import CodeRunner, Outcome
+from callgate import Artifact, CodeRunner, Outcome
 from callgate.codec import JSON
 from callgate.outcome import CallRecord
 from callgate.runner import Event
@@ -101,6 +102,8 @@ class CodeAction:
             "limit": outcome.limit,
             "calls": [_plain(one) for one in outcome.calls],
             "truncated": [asdict(one) for one in outcome.truncated],
+            "artifacts": [_file(one) for one in outcome.artifacts],
+            "left_out": [asdict(one) for one in outcome.left_out],
             "journal": list(outcome.journal.lines),
         }
         if self.stored:
@@ -159,6 +162,11 @@ def _fault(call: ToolCall) -> ToolMessage | None:
         tool_call_id=cast(str, call["id"]),
         status="error",
     )
+
+
+def _file(one: Artifact) -> dict[str, JSON]:
+    """Return a file as a dict, its data in base64, for a checkpoint holds what JSON does."""
+    return {"name": one.name, "size": one.size, "digest": one.digest, "data": base64.b64encode(one.data).decode()}
 
 
 def _plain(call: CallRecord) -> dict[str, JSON]:

@@ -121,7 +121,7 @@ def asked_for(frame: CallFrame, seen: Counter[tuple[str, str]], name: Callable[[
         seen: the equal calls so far; this one is counted in it.
         name: gives the inner id of a call.
     """
-    fault, names = None, tuple(frame.args)
+    arguments, fault, names = "{}", None, tuple(frame.args)
     try:
         arguments = recode(frame.args)
         if len(names) > MOST_NAMES or len(arguments) > NAME_SIZE < max(map(len, names)):

@@ -22,7 +22,7 @@ import re
 import sys
 import uuid
 from collections import deque
-from collections.abc import Mapping, MappingView
+from collections.abc import Iterable, Iterator, Mapping, MappingView
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias, TypeGuard, cast
 
@@ -117,8 +117,8 @@ def recode(value: JSON) -> str:
     while level:  # all the containers of one depth
         if depth > DEPTH:
             raise NotJSON(f"nested deeper than {DEPTH} levels")
-        items = (one.values() if type(one) is dict else one for one in level)
-        level = [item for several in items for item in several if type(item) in _NESTING]
+        inside: Iterator[Iterable[JSON]] = (one.values() if is_object(one) else one for one in level)
+        level = [item for items in inside for item in items if type(item) in _NESTING]
         depth += 1
     text = _text(value, refuse=True)
     if "\\ud" in text and _PAIRED.fullmatch(text) is None:  # decoding joins pairs, so the text shows the lone ones

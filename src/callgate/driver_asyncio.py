@@ -12,7 +12,7 @@ from callgate.codec import encode_any
 from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, told, unread
 from callgate.errors import JournalError, UsageError
 from callgate.journal import JournalStore
-from callgate.sandboxes.base import Frames
+from callgate.sandboxes.frames import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
 __all__ = ["drive_async"]
@@ -73,7 +73,7 @@ class _LoopDriver:
         while self._returned and self._last is None:
             await self._take(*self._returned.popleft())
         if data is not None and self._last is None:
-            await self._carry_out(fed(self._pass, self._frames, data, self._clock.now()))
+            await self._carry_out(fed(self._pass, self._clock, self._frames, data))
         if self._last is None:
             await self._carry_out(self._clock.look())
 

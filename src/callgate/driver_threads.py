@@ -12,7 +12,7 @@ from callgate.calls import Result
 from callgate.driver import Clock, Pass, Unread, fed, logger, run_call, told, unread
 from callgate.errors import JournalError, UsageError
 from callgate.journal import JournalStore
-from callgate.sandboxes.base import Frames
+from callgate.sandboxes.frames import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
 __all__ = ["drive"]
@@ -115,7 +115,7 @@ class _ThreadDriver:
         while self._returned and self._last is None:
             self._take(*self._returned.popleft())
         if data is not None and self._last is None:
-            self._carry_out(fed(self._pass, self._frames, data, self._clock.now()))
+            self._carry_out(fed(self._pass, self._clock, self._frames, data))
         if self._last is None:
             self._carry_out(self._clock.look())
 

@@ -13,7 +13,18 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FLOOR", "LEAST", "kept_size", "parsed_size", "room_of", "size_within"]
+__all__ = [
+    "COPIES",
+    "FLOOR",
+    "LEAST",
+    "MARGIN",
+    "kept_size",
+    "most_of",
+    "parsed_size",
+    "room_of",
+    "size_within",
+    "width",
+]
 
 ROOM = 3.5
 """How many times `Limits.frame_mb` of the host's memory all that a guest sends may take."""
@@ -23,6 +34,9 @@ COPIES = 3
 
 LEAST = COPIES + 1
 """Bytes of memory without which there is no room for a byte of text."""
+
+MARGIN = 4096
+"""Bytes of memory for what is in a frame besides its one large text."""
 
 LIST, DICT, ITEM, KEY, NEW_KEY, TEXT = 98, 170, 60, 20, 110, 32
 """Bytes for a list, a dict, each item of one, each key, the first of equal keys, and each string, its characters aside.
@@ -56,6 +70,11 @@ def room_of(frame_mb: int) -> int:
     return int(ROOM * (frame_mb << 20))
 
 
+def most_of(frame_mb: int) -> int:
+    """Return how many bytes a frame of a guest may have: for plain text of that length there is room."""
+    return (room_of(frame_mb) - MARGIN) // LEAST
+
+
 def kept_size(size: int, copies: int) -> int:
     """Return how many bytes a frame of that size takes as long as it is kept."""
     return copies * max(0, size - FREE)
@@ -81,8 +100,7 @@ def parsed_size(text: str, roughly: int, enough: int) -> int:
         roughly: up to here, an estimate that is too high will do.
         enough: counting ends above it, at any figure.
     """
-    wide = 4 if "\\ud" in text or "\\uD" in text else 2 if "\\u" in text else 1  # bytes of a character in memory
-    size = wide * len(text)
+    size = width(text) * len(text)
     most = size + _structure(text) + NEW_KEY * text.count(":") + TEXT * (text.count('"') // 2)
     if most <= max(roughly, min(2 * size, enough)) or size > enough:
         return most
@@ -101,6 +119,11 @@ def parsed_size(text: str, roughly: int, enough: int) -> int:
             break  # a string that does not end: no JSON
         at = part.end()
     return size + (TEXT + NEW_KEY) * len(keys)
+
+
+def width(text: str) -> int:
+    """Return how many bytes a character takes in the widest string of a JSON text."""
+    return 4 if "\\ud" in text or "\\uD" in text else 2 if "\\u" in text else 1
 
 
 def _structure(text: str) -> int:

@@ -174,10 +174,37 @@ def test_output_arrives_before_the_call_it_precedes() -> None:
     assert kinds == ["OutFrame", "CallFrame", "RestFrame", "OutFrame", "EndFrame"]
 
 
-def test_much_output_leaves_in_pieces_before_the_end() -> None:
-    program = "import time\nfor i in range(40):\n    print('x' * 1000)"
-    pieces = [one for one in run(program).transcript if type(one).__name__ == "OutFrame"]
-    assert len(pieces) == 5
+def test_the_first_lines_leave_one_by_one_and_then_ever_larger_pieces() -> None:
+    program = "for i in range(3000):\n    print('x' * 10)"
+    pieces = [len(one.text) for one in run(program).transcript if type(one).__name__ == "OutFrame"]
+    assert pieces[:64] == [11] * 64
+    assert pieces[-2] > 400
+    assert len(pieces) < 400
+
+
+def test_what_a_finaliser_prints_while_the_guest_rests_waits_for_its_event() -> None:
+    """The garbage collector runs where an event is parsed: whatever is sent then would be out of turn."""
+    program = """
+import gc
+class Loud:
+    def __init__(self): self.me = self
+    def __del__(self): print('x' * 20_000)
+gc.disable()
+for _ in range(50): Loud()
+gc.set_threshold(1)
+gc.enable()
+big()
+'end'
+"""
+    result = run(program, tools={"big": Tool(answer=lambda: [[n] for n in range(1000)])}, limits=Limits(output_kb=4096))
+    assert (result.value, result.error, len(result.out)) == ("end", None, 50 * 20_001)
+    turn = [type(one).__name__ for one in result.transcript]
+    assert turn[turn.index("RestFrame") + 1] != "CallFrame"
+
+
+def test_flushing_sends_a_line_that_is_not_complete() -> None:
+    result = run("print('a', end='', flush=True)\nprint('b')")
+    assert [one.text for one in result.transcript if type(one).__name__ == "OutFrame"] == ["a", "b\n"]
 
 
 def test_output_beyond_the_limit_is_counted_and_dropped() -> None:

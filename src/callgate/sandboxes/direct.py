@@ -13,7 +13,7 @@ from typing import Literal
 
 from callgate.codec import JSON, decode, encode, quote
 from callgate.limits import Limits
-from callgate.room import kept_size, room_of, size_within
+from callgate.room import kept_size, most_of, room_of, size_within
 from callgate.sandboxes.base import HEADER, frame
 
 __all__ = ["DirectGuest"]
@@ -72,7 +72,7 @@ class DirectGuest:
                 told["limit"] = error["limit"]
             return frame({"end": {"value": None, "error": told, "printed": 0}})
         if self._show == "value":
-            value, most = encode(answer["value"]), (self._limits.frame_mb << 20) - _ENVELOPE
+            value, most = encode(answer["value"]), most_of(self._limits.frame_mb) - _ENVELOPE
             if len(value) > most or size_within(value, self._room()) is None:
                 text = _TOO_MUCH if len(value) <= most else _TOO_LONG
                 told = {"type": "LimitExceeded", "text": text.format(len(value), most), "line": None, "trace": []}

@@ -11,12 +11,12 @@ from .baton import baton
 
 if TYPE_CHECKING:
     from callgate.codec import JSON, NotJSON, encode
-    from callgate.room import kept_size, room_of, size_within
+    from callgate.room import kept_size, most_of, room_of, size_within
 else:
     from .codec import JSON, NotJSON, encode
-    from .room import kept_size, room_of, size_within
+    from .room import kept_size, most_of, room_of, size_within
 
-most = 16 << 20
+most = most_of(16)
 """Bytes of one frame."""
 
 ENVELOPE = 1000
@@ -75,7 +75,7 @@ for _kind in ERRORS.values():
     _kind.__module__ = "__main__"  # where a program finds them: pickle and tracebacks then agree
 
 Answer = dict[str, Any]
-Request = tuple[str, str, int]
+Request = tuple[bytes, int]
 
 
 class Room:
@@ -92,10 +92,15 @@ class Room:
         self._shared = self.left // 4
         self._taken = 0
 
+    @property
+    def free(self) -> int:
+        """What the host has room for now."""
+        sizes = self.unanswered.values()
+        return self.left - min(sum(sizes), max((self._shared, *sizes)))
+
     def size(self, text: str) -> int | None:
         """Return what a value takes on the host, 0 for little, None where the host cannot take it now."""
-        sizes = self.unanswered.values()
-        return size_within(text, self.left - ENVELOPE - min(sum(sizes), max((self._shared, *sizes))))
+        return size_within(text, self.free - ENVELOPE)
 
     def take(self, text: str, length: int) -> int:
         """Count the arguments of a call whose frame has that length; 0 where they are too much.
@@ -215,7 +220,7 @@ def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
 
 
 def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) -> Request:
-    """Return the name and the arguments as JSON text, and what they take, or raise what is wrong with them."""
+    """Return what follows the number in a call's frame, and what it takes, or raise what is wrong with it."""
     if not isinstance(name, str):
         raise TypeError(f"a tool is called by its name, a string, not {name!r:.80}")
     if positional:
@@ -240,20 +245,21 @@ def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) ->
             tool=name,
             limit="frame_mb",
         )
-    return quoted, text, taken
+    return f',"tool":{quoted},"args":{text}}}'.encode("ascii"), taken
 
 
 def _ask(request: Request, arrived: Callable[[Answer], object]) -> int:
+    body, taken = request
     baton.asked = n = baton.asked + 1
     baton.waiting[n] = arrived
-    if (taken := request[2]) in room.unanswered:
+    if taken in room.unanswered:
 
         def answered(answer: Answer) -> None:
             room.give_back(taken)
             arrived(answer)
 
         baton.waiting[n] = answered
-    baton.channel.post(f'{{"call":{n},"tool":{request[0]},"args":{request[1]}}}'.encode("ascii"))
+    baton.channel.post(f'{{"call":{n}'.encode("ascii"), body)
     return n
 
 
