@@ -277,26 +277,6 @@ def test_guest_and_host_agree_on_their_bounds():
     assert f"MOST, NAMED, PATH = {MOST_FILES}, {MOST_LEFT}, 1000" in guest_modules()["artifacts"]
 
 
-def test_where_there_is_no_place_for_files_the_text_says_so(bare):
-    outcome = CodeRunner([], sandbox=bare).run("open('/out/a', 'w').write('x')")
-    assert outcome.status == "failed"
-    assert "in this sandbox a program has no place to write files: print the text or end with it" in outcome.text
-
-
-@pytest.fixture
-def bare():
-    """A sandbox without namespaces, and so without files of its own."""
-    from callgate import SandboxUnavailable
-    from callgate.sandboxes import LocalSandbox
-
-    with LocalSandbox(namespaces=False) as sandbox:
-        try:
-            sandbox.check()
-        except SandboxUnavailable as error:
-            pytest.skip(f"this host cannot isolate programs without namespaces: {error}")
-        yield sandbox
-
-
 # ---- a guest that lies
 
 

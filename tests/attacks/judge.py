@@ -7,7 +7,7 @@ import faulthandler
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,10 +62,18 @@ def _watched() -> Iterator[None]:
 
 
 class Jail:
-    """Runs attacks on a sandbox that has to hold them off."""
+    """Runs attacks on sandboxes that have to hold them off.
 
-    def __init__(self, sandbox: Sandbox, estate: Estate, driver: str) -> None:
-        self._sandbox, self._estate, self._driver = sandbox, estate, driver
+    Args:
+        sandbox: for most of them.
+        showing: makes one that shows a directory of the host on purpose.
+        estate: what there is to get.
+        driver: of the host, "threads" or "asyncio".
+    """
+
+    def __init__(self, sandbox: Sandbox, showing: Callable[[], Sandbox], estate: Estate, driver: str) -> None:
+        self._sandboxes = {False: sandbox}
+        self._showing, self._estate, self._driver = showing, estate, driver
         plain(sandbox)
         self._level = Level.settled()
 
@@ -73,31 +81,24 @@ class Jail:
         """Run one attack."""
         if (missing := _not_here(attack)) is not None:
             return Result(state=SKIPPED, detail=missing)
+        sandbox = self._sandbox(attack.world.shown)
         with _watched():
-            trial, meter = run(attack, self._sandbox, self._estate, attack.world, self._driver, self._level)
+            trial, meter = run(attack, sandbox, self._estate, attack.world, self._driver, self._level)
             try:
                 result = _result(trial, WON if attack.won(trial) else HELD)
             finally:
                 trial.stage.close()
             if result.state == HELD and (mistake := _mistake(attack, trial)):
                 result.state, result.detail = WRONG, mistake
-            result.harm = self._harm(trial, meter)
+            result.harm = _harm(trial, meter, sandbox)
         return result
 
-    def _harm(self, trial: Trial, meter: Meter) -> list[str]:
-        """Say what an attack left behind, or broke."""
-        harm: list[str] = []
-        if trial.raised is not None:
-            harm.append(f"the host raised {trial.raised}")
-        if trial.grew_mb > SLACK_MB:
-            harm.append(f"the host's memory went up by {trial.grew_mb:.0f} MiB")
-        if trial.survivors:
-            harm.append(f"{trial.survivors} processes are left")
-        if left := meter.left_open():
-            harm.append(f"{left} descriptors are left open")
-        if (found := plain(self._sandbox)) != 42:
-            harm.append(f"the next program does not run: {found}")
-        return harm
+    def _sandbox(self, shown: bool) -> Sandbox:
+        if shown not in self._sandboxes:
+            self._sandboxes[shown] = self._showing()
+            plain(self._sandboxes[shown])
+            self._level = Level.settled()
+        return self._sandboxes[shown]
 
 
 class Open:
@@ -137,6 +138,22 @@ class Open:
             sandbox.close()
 
 
+def _harm(trial: Trial, meter: Meter, sandbox: Sandbox) -> list[str]:
+    """Say what an attack left behind, or broke."""
+    harm: list[str] = []
+    if trial.raised is not None:
+        harm.append(f"the host raised {trial.raised}")
+    if trial.grew_mb > SLACK_MB:
+        harm.append(f"the host's memory went up by {trial.grew_mb:.0f} MiB")
+    if trial.survivors:
+        harm.append(f"{trial.survivors} processes are left")
+    if left := meter.left_open():
+        harm.append(f"{left} descriptors are left open")
+    if (found := plain(sandbox)) != 42:
+        harm.append(f"the next program does not run: {found}")
+    return harm
+
+
 def plain(sandbox: Sandbox) -> Any:
     """Return what a plain program ends with: 42."""
     result = run_plain(sandbox, "6 * 7")
@@ -144,6 +161,8 @@ def plain(sandbox: Sandbox) -> Any:
 
 
 def _not_here(attack: Attack) -> str | None:
+    if attack.laid_by_root and os.getuid() != 0:
+        return "only root can lay out what this is after"
     if attack.needs is not None and importlib.util.find_spec(attack.needs) is None:
         return f"{attack.needs} is not installed"
     missing = missing_calls(attack.program)

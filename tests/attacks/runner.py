@@ -17,7 +17,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,19 @@ def _open(estate: Estate, driver: str) -> Iterator[Callable[[Attack], Result]]:
 def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> Iterator[Callable[[Attack], Result]]:
     gc.freeze()  # each trial collects
     namespaces = mode == MODES[0]
-    with LocalSandbox(namespaces=namespaces, python=None if namespaces else _readable_python()) as sandbox:
+    python = None if namespaces else _readable_python()
+    inside = "/shown" if namespaces else str(estate.shown)  # without a tree of its own a mount is where it is
+
+    def showing() -> LocalSandbox:
+        estate.inside = inside
+        return stack.enter_context(
+            LocalSandbox(namespaces=namespaces, python=python, mounts={inside: str(estate.shown)})
+        )
+
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(LocalSandbox(namespaces=namespaces, python=python))
         report["level"] = sandbox.check()
-        yield Jail(sandbox, estate, driver).judge
+        yield Jail(sandbox, showing, estate, driver).judge
 
 
 def _readable_python() -> str | None:

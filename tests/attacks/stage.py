@@ -30,7 +30,10 @@ SHARED = "callgate-attack"
 
 
 class Estate:
-    """What stays for all attacks of one host process: secrets, leaked descriptors, a signal to be sent."""
+    """What stays for all attacks of one host process: secrets, leaked descriptors, a signal to be sent.
+
+    `inside` is where programs find the directory that is shown on purpose.
+    """
 
     def __init__(self) -> None:
         self.canary = os.environ[CANARY]
@@ -47,8 +50,24 @@ class Estate:
         with database:
             database.execute("create table secrets as select ? as canary", [self.canary])
         database.close()
-        for one in (self.shelf, *self.shelf.iterdir()):
+        self._beside = Path(tempfile.mkdtemp(prefix="callgate-attacks-", dir="/var/tmp"))  # /tmp is never shown
+        self._beside.chmod(0o755)
+        (self._beside / "secret").write_text(self.canary)
+        self.shown = self._beside / "shown"
+        self.shown.mkdir()
+        (self.shown / "note").write_text(BEFORE)
+        (self.shown / "note").chmod(0o666)
+        (self.shown / "way").symlink_to(self.secret)
+        (self.shown / "up").symlink_to("..")
+        (self.shown / "script").write_text("#!/bin/sh\necho changed > $1\n")
+        (self.shown / "script").chmod(0o755)
+        with suppress(PermissionError):
+            os.mknod(self.shown / "device", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+            (self.shown / "device").chmod(0o666)
+        self.shown.chmod(0o777)
+        for one in (self.shelf, *self.shelf.iterdir(), self._beside, *self._beside.rglob("*")):
             os.chown(one, self.owner, self.owner, follow_symlinks=False)
+        self.inside = str(self.shown)
         self.held = os.open(self.secret, os.O_RDONLY)
         self.directory = _leak(os.open(self.shelf, os.O_RDONLY | os.O_DIRECTORY))
         self.listening, theirs = socket.socketpair()
@@ -68,6 +87,17 @@ class Estate:
     def _count(self, *_: object) -> None:
         self.signals += 1
 
+    def restore(self) -> None:
+        """Put back what an attack without a jail changed in the directory that is shown."""
+        for path in self.shown.iterdir():
+            if path.name in ("new", "other"):
+                (path.rmdir if path.is_dir() and not path.is_symlink() else path.unlink)()
+        note = self.shown / "note"
+        if not note.exists() or note.read_text() != BEFORE or note.stat().st_mode & 0o777 != 0o666:
+            note.write_text(BEFORE)
+            note.chmod(0o666)
+            os.chown(note, self.owner, self.owner)
+
     def close(self) -> None:
         """Take everything away."""
         signal.signal(MARK, self._handler)
@@ -75,7 +105,8 @@ class Estate:
         for descriptor in (self.held, self.directory, self.leaked):
             os.close(descriptor)
         self.listening.close()
-        shutil.rmtree(self.root, ignore_errors=True)
+        for folder in (self.root, self._beside):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leak(descriptor: int) -> int:
@@ -102,7 +133,7 @@ class Stage:
         for one in (self.root, self.target, self.folder, self.fifo):
             os.chown(one, estate.owner, estate.owner)
         self._reader = os.open(self.fifo, os.O_RDONLY | os.O_NONBLOCK)
-        self._signals = estate.signals
+        self._signals, self._flushes = estate.signals, _flushes()
         self._sockets = _listeners(self.root) if sockets else {}
         self._before = self._look()
 
@@ -119,6 +150,7 @@ class Stage:
             "secret": str(estate.secret),
             "link": str(estate.shelf / "link"),
             "database": str(estate.shelf / "database"),
+            "shown": estate.inside,
             "size": len(self.canary),
             "variable": CANARY,
             "host": os.getpid(),
@@ -154,6 +186,10 @@ class Stage:
             found += ["leaked"] if self.estate.listening.recv(WINDOW) else []
         return found
 
+    def flushes(self) -> int:
+        """Return how often the host's disks were told to write everything down since."""
+        return _flushes() - self._flushes
+
     def signalled(self) -> bool:
         """Say whether the host got the signal."""
         return self.estate.signals > self._signals
@@ -185,6 +221,7 @@ class Stage:
                 path.chmod(0o777)
         shutil.rmtree(self.root, ignore_errors=True)
         self.estate.memory.value = self.canary.encode()
+        self.estate.restore()
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_CORE, self.estate.core)
 
@@ -200,7 +237,17 @@ class Stage:
         with suppress(OSError):
             seen["pipe"] = os.read(self._reader, WINDOW)
         seen["secret"] = _state(self.estate.secret)
+        seen |= {f"shown {path.name}": _state(path) for path in self.estate.shown.iterdir()}
         return seen
+
+
+def _flushes() -> int:
+    """Return how many flushes the disks have done (Documentation/admin-guide/iostats.rst, field 16)."""
+    try:
+        lines = Path("/proc/diskstats").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(fields[18]) for line in lines if len(fields := line.split()) > 18)
 
 
 def _state(path: Path) -> Any:

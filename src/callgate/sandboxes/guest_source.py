@@ -10,7 +10,7 @@ __all__ = ["guest_modules"]
 
 SHARED = ("codec", "room")
 ORDER = ("baton", "clocks", "randomness", "process", "threads", "loop", "output", "artifacts", "faults", "calls")
-LAST = ("awaiting", "program", "refusals", "main")
+LAST = ("awaiting", "program", "refusals", "early", "main")
 
 
 def guest_modules() -> dict[str, str]:

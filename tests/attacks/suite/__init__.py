@@ -2,6 +2,7 @@
 
 from attacks.attack import Attack, in_category
 from attacks.suite import (
+    artifacts,
     authority,
     disclosure,
     files,
@@ -9,6 +10,7 @@ from attacks.suite import (
     introspection,
     kernel,
     lifetime,
+    mounts,
     network,
     residue,
     resources,
@@ -22,6 +24,8 @@ ATTACKS: list[Attack] = [
     *in_category("resources", resources.ATTACKS),
     *in_category("bridge authority", authority.ATTACKS),
     *in_category("frames", frames.ATTACKS),
+    *in_category("artifacts", artifacts.ATTACKS),
+    *in_category("mounts", mounts.ATTACKS),
     *in_category("lifetime", lifetime.ATTACKS),
     *in_category("residue", residue.ATTACKS),
     *in_category("disclosure", disclosure.ATTACKS),

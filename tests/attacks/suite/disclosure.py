@@ -96,6 +96,13 @@ made = call("getsockopt", 3, 1, 17, data, room(struct.pack("I", 12)))
 struct.unpack("3i", data.raw)[0] > 0 if made == 0 else made
 """
 
+_BY_FUTEX = """\
+def owner_is(number):
+    word = ctypes.c_uint32(number)
+    return call("futex", ctypes.c_void_p(at(word)), 6 | 128, 0, struct.pack("qq", 1, 0), 0, 0)
+owner_is(bait.host) != owner_is((1 << 22) - 2)
+"""
+
 _BY_NUMBER = """\
 found = []
 for name, given in {"getpgid": (bait.host,), "getsid": (bait.host,), "getpriority": (0, bait.host),
@@ -153,10 +160,11 @@ ATTACKS = [
     ),
     Attack(name="learn the number of the user", program='call("getuid")', won=is_user, control=ROOT),
     Attack(name="learn who its host is from the channel", program=_PEER),
+    Attack(name="find the host among the processes by its number", program=_BY_NUMBER, won=found_any),
+    Attack(name="find the host among the processes by a futex", program=_BY_FUTEX),
     Attack(
-        name="find the host among the processes by its number",
-        program=_BY_NUMBER,
-        won=found_any,
+        name="find the host among the processes by its directory",
+        program="os.path.exists(f'/proc/{bait.host}')",
         gaps={"no namespaces": L2_NUMBERS},
     ),
     Attack(

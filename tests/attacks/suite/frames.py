@@ -10,9 +10,10 @@ from typing import Any
 from unittest import mock
 
 from attacks.attack import Attack, Control, Trial, World, crashed, executed, swelled
+from attacks.bare import Endless
 
 from callgate.calls import asked_for
-from callgate.driver import Pass
+from callgate.driver import Clock, Pass
 from callgate.gate import Gate
 from callgate.sandboxes import base
 from callgate.sandboxes.base import CallFrame, EndFrame, Frame
@@ -29,8 +30,8 @@ def _believe(body: bytes) -> Frame:
     return next(parsed for kind in given if (parsed := base._PARSERS[kind](given)) is not None)
 
 
-def _feed(run: Pass, frames: Frames, data: bytes, now: float) -> list[Step]:
-    return run.gate.frames(frames.feed(data), now)
+def _feed(run: Pass, clock: Clock, frames: Frames, data: bytes) -> list[Step]:
+    return run.gate.frames(frames.feed(data), clock.now())
 
 
 def _obey(gate: Gate, frames: Iterable[Frame], now: float) -> list[Step]:
@@ -43,16 +44,8 @@ def _obey(gate: Gate, frames: Iterable[Frame], now: float) -> list[Step]:
             call.n = len(gate.calls)
             gate._start(call)
         elif isinstance(one, EndFrame):
-            gate._end = one
+            gate.product.close(one)
     return gate._settle() if not gate._running else gate._out.take()
-
-
-class _Endless(Frames):
-    """Holds whatever comes."""
-
-    def __init__(self, frame_mb: int) -> None:
-        super().__init__(frame_mb)
-        self._most = self._left = 1 << 40
 
 
 @contextmanager
@@ -79,7 +72,7 @@ def _obeyed() -> Iterator[None]:
 
 @contextmanager
 def _endless() -> Iterator[None]:
-    with _patched(Frames=_Endless), mock.patch("callgate.outcome.visible", str):
+    with _patched(Frames=Endless), mock.patch("callgate.outcome.visible", str):
         yield
 
 

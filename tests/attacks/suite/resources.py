@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from attacks.attack import PLAIN, Attack, Control, Trial, World, above, executed, swelled
+from attacks.bare import Endless
 
 MIB = 1 << 20
 SMALL = World().but(memory_mb=96, disk_mb=4, output_kb=64, threads=16)
@@ -114,6 +117,27 @@ try:
 except OSError:
     pass
 got
+""",
+    "sockets of many threads": """\
+got, kept, block = [0], [], bytes(1 << 16)
+def park(_):
+    if call("close_range", (1 << 32) - 1, (1 << 32) - 1, 2) < 0:
+        return
+    pair, mine = (ctypes.c_int * 2)(), 0
+    while mine < 64 << 20 and call("socketpair", 1, 1 | 0o4000, 0, pair) == 0:
+        for one in pair:
+            while (sent := call("write", one, block, len(block))) > 0:
+                mine += sent
+    got.append(mine / (1 << 20))
+    call("pause")
+entry, thread = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(park), ctypes.c_ulong()
+for count in range(2, 5):
+    libc.pthread_create(ctypes.byref(thread), None, entry, None)
+    for _ in range(100):
+        nap(0.005)
+        if len(got) == count:
+            break
+sum(got)
 """,
     "files that have no name": """\
 got, kept = 0, []
@@ -249,7 +273,7 @@ while got < 700 and libc.pthread_create(ctypes.byref(thread), settings, pause, N
     got += 1
 got
 """,
-        512,
+        600,
         Control(),
     ),
     "processes": (
@@ -331,10 +355,53 @@ _SWELLING = {
 }
 
 
+_PARTS = "b'[],' * 1_000_000 + b'0'"
+_HELD = {
+    "a value of many parts": f'post(b\'{{"end":{{"value":[\' + {_PARTS} + b\'],"error":null,"printed":0}}}}\')\nnap(5)\n',
+    "arguments of many parts": f"""\
+post(b'{{"call":1,"tool":"note","args":{{"text":[' + {_PARTS} + b']}}}}')
+post(b'{{"rest":null}}')
+hear()
+""",
+    "many parts that nobody reads": f"post(b'{{\"rest\":null,\"x\":[' + {_PARTS} + b']}}')\nnap(5)\n",
+    "many names of arguments": """\
+try:
+    call_tool("note", **{f"name{n}": 1 for n in range(400_000)})
+except Refused:
+    pass
+""",
+    "many words to search for": "len(search_tools('ab ' * 2_000_000))\n",
+    "many large calls": "for n in range(12):\n    note(text='x' * (6 << 20))\n",
+}
+
+
+@contextmanager
+def _unbound() -> Iterator[None]:
+    """Take away what bounds the parts of a frame, the frames of a guest, and what is searched for."""
+    with ExitStack() as stack:
+        for driver in ("callgate.driver_threads", "callgate.driver_asyncio"):
+            stack.enter_context(mock.patch(f"{driver}.Frames", Endless))
+        stack.enter_context(mock.patch("callgate.sandboxes.base.MOST_PARTS", 1 << 40, create=True))
+        stack.enter_context(mock.patch("callgate.discovery.QUERY_CHARS", 1 << 40, create=True))
+        yield
+
+
+def flushed(trial: Trial) -> bool:
+    """The host's disk was told to write everything down, as often as the program asked for it."""
+    return trial.stage.flushes() >= FLUSHES
+
+
 def printed_more(trial: Trial) -> bool:
     """More was kept of what the program printed than may be."""
     return len(trial.output) > SMALL.limits.output_kb << 10
 
+
+FLUSHES = 400
+_FLUSH = f"""\
+fd = call("openat", -100, os.__file__.encode(), 0, 0)
+for _ in range({FLUSHES}):
+    call("fsync", fd)
+"""
 
 _REFUSED = ("memory_mb", "disk_mb", "threads", "OSError", "ProcessDied", "seconds")
 
@@ -393,5 +460,22 @@ ATTACKS = [
             refusals=("output_kb", "frame_mb", "memory_mb", "seconds"),
         )
         for how, program in _SWELLING.items()
+    ),
+    *(
+        Attack(
+            name=f"swell the host by {what}",
+            program=program,
+            won=swelled,
+            world=PLAIN.but(memory_mb=1024),
+            control=Control(patch=_unbound),
+            refusals=("frame_mb", "ProtocolError", "Deadlock", "LimitExceeded", "ProcessDied"),
+        )
+        for what, program in _HELD.items()
+    ),
+    Attack(
+        name="flush the host's disk",
+        program=_FLUSH,
+        won=flushed,
+        control=Control(absent=lambda trial: "no disk of this host tells how often it was flushed"),
     ),
 ]

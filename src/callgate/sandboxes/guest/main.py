@@ -130,6 +130,8 @@ class Action:
                 with asyncio.Runner() as runner:
                     runner.run(awaitable)
         except BaseException as error:  # noqa: BLE001 - whatever a program raises ends it, never the guest
+            if faults.limit_of(error) in faults.OWN:
+                self._give_up(error)  # whatever threads it has
             return None, _fault(error)
         value = self._names.pop(program.VALUE, None)
         if inspect.iscoroutine(value):

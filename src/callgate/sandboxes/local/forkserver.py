@@ -22,6 +22,7 @@ from callgate.sandboxes.guest_source import guest_modules
 from callgate.sandboxes.local import cures, forks
 from callgate.sandboxes.local.interpreter import FLAGS
 from callgate.sandboxes.local.policy import JailPolicy, Shown, moved_mounts
+from callgate.sandboxes.local.shown import PACKAGES
 
 __all__ = ["IMPORT_SECONDS", "START_SECONDS", "Bounds", "ForkServer"]
 
@@ -36,6 +37,8 @@ _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
 _ROOM = 1 << 20
+# What the library would do in each forked guest: renew locks that nobody holds, and random numbers that get a seed.
+_NO_HOOKS = "import os\nos.register_at_fork = lambda **_: None\n"
 _CLOSE_SECONDS = 2.0
 
 
@@ -227,16 +230,22 @@ def _can_be_shown(policy: JailPolicy) -> None:
 def _server_program(policy: JailPolicy) -> str:
     """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
     at = 1 if "namespaces" in policy.layers else 0
+    packages = [_part(shown)[at] for shown in policy.packages]
+    if packages and at:
+        packages = [PACKAGES]  # where a tree holds nothing else
     plan = {
         "layers": frozenset(policy.layers),
         "interpreter": tuple(part[at] for part in policy.interpreter.parts),
-        "shown": tuple(_part(shown)[at] for shown in (*policy.packages, *policy.mounts)),
+        "shown": (*packages, *(_part(shown)[at] for shown in policy.mounts)),
         "path": tuple(entry[at] for entry in policy.path),
         "preload": policy.preload,
     }
     guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
-    serve = f"from {bundle.PACKAGE} import main, plan, server; server.serve(main.run, plan.Plan(**{plan!r}))"
-    return guest + bundle.source(_modules(_SERVE), serve)
+    serve = (
+        f"from {bundle.PACKAGE} import early, main, plan, server; "
+        f"server.serve(main.run, early.alone, plan.Plan(**{plan!r}))"
+    )
+    return _NO_HOOKS + guest + bundle.source(_modules(_SERVE), serve)
 
 
 @functools.cache

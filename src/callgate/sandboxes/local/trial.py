@@ -46,7 +46,7 @@ NO_ANSWER = "the canary gave no answer"
 
 BUSY = """\
 import ctypes, os, signal
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 libc, room, thread = ctypes.CDLL(None), ctypes.create_string_buffer(256), ctypes.c_ulong()
 libc.pthread_attr_init(room)
 libc.pthread_attr_setstacksize(room, ctypes.c_size_t(1 << 17))
@@ -185,7 +185,7 @@ def _endured(guest: SocketGuest) -> dict[str, list[str]]:
 
 def _measured(guest: SocketGuest, process: int) -> bool:
     """Say whether the processor time of a guest can be seen to grow, once it says that it is busy."""
-    if not guest.receive(SECONDS):
+    if guest.receive(SECONDS) != frame({"out": "busy"}):
         return False
     used, deadline = guest.cpu_seconds(), time.monotonic() + SECONDS
     while guest.cpu_seconds() < used + MEASURED_SECONDS:
