@@ -27,7 +27,8 @@ def text(**given):
 
 
 def made(tool, status="done", value=None, error=None, **arguments):
-    return CallRecord(id="a/1", tool=tool, arguments=arguments, status=status, result=json.dumps(value), error=error)
+    told = {"arguments_text": json.dumps(arguments), "result": json.dumps(value)}
+    return CallRecord(id="a/1", tool=tool, status=status, error=error, **told)
 
 
 FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")

@@ -16,8 +16,9 @@ import pytest
 
 from callgate.errors import SandboxUnavailable
 from callgate.limits import Limits
-from callgate.sandboxes.base import EndFrame, Frames, OutFrame, RestFrame, frame
+from callgate.sandboxes.base import EndFrame, OutFrame, RestFrame, frame
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import Frames
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.guest import Order
 from callgate.sandboxes.local.policy import JailPolicy, layer_of
