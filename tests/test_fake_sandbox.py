@@ -13,8 +13,9 @@ import pytest
 
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
-from callgate.sandboxes.base import EndFrame, Frames, Guest, RestFrame, Sandbox, frame
+from callgate.sandboxes.base import EndFrame, Guest, RestFrame, Sandbox, frame
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import Frames
 from callgate.testing.fake import FakeSandbox
 
 

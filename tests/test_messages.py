@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from local.harness import open_python
 
-from callgate import CodeRunner, Limits
+from callgate import CodeRunner, Limits, SandboxUnavailable
+from callgate.sandboxes import LocalSandbox
 
 TOOL = "expose a host tool that does exactly this"
 NO_PROCESSES = f"a program cannot start processes; {TOOL}"
@@ -139,3 +141,41 @@ list(pool.map(abs, [-1, -2]))
 def test_a_printed_traceback_of_a_thread_says_it_too(jail):
     program = "import threading\nt = threading.Thread(target=open, args=('/etc/passwd',))\nt.start()\nt.join()"
     assert NO_FILES in CodeRunner([], sandbox=jail).run(program).stdout
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """A sandbox without namespaces, and so without a file system of its own."""
+    with LocalSandbox(namespaces=False, python=open_python(), spares=0) as sandbox:
+        try:
+            sandbox.check()
+        except SandboxUnavailable as error:
+            pytest.skip(f"this host cannot isolate programs without namespaces: {error}")
+        yield sandbox
+
+
+NOWHERE = (
+    "in this sandbox a program has no place to write files: print the text or end with it as the value, or " + TOOL
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        pytest.param("open('/out/report.csv', 'w')", NOWHERE, id="/out"),
+        pytest.param("open('/tmp/x', 'w')", NOWHERE, id="/tmp"),
+        pytest.param("open('x', 'w')", NOWHERE, id="the own directory"),
+        pytest.param("import os\nos.makedirs('/out/plots')", NOWHERE, id="a directory"),
+        pytest.param("open('/etc/passwd')", f"the host's files; {TOOL}", id="a file of the host"),
+        pytest.param("import os\nos.listdir('/home')", f"the host's files; {TOOL}", id="a directory of the host"),
+        pytest.param("import tempfile\ntempfile.mkstemp()", NOWHERE, id="tempfile"),
+        pytest.param("import subprocess\nsubprocess.run(['ls'])", NO_PROCESSES, id="subprocess"),
+        pytest.param("import socket\nsocket.socket()", NO_NETWORK, id="socket"),
+        pytest.param(MP + "mp.Queue()", ONE_PROCESS, id="multiprocessing"),
+    ],
+)
+def test_without_namespaces_too(bare, program, says):
+    outcome = CodeRunner([], sandbox=bare, limits=Limits(seconds=20)).run(program)
+    assert outcome.status == "failed", outcome.text
+    assert says in outcome.text
+    assert outcome.artifacts == ()

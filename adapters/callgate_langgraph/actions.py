@@ -170,9 +170,11 @@ def _file(one: Artifact) -> dict[str, JSON]:
 
 
 def _plain(call: CallRecord) -> dict[str, JSON]:
-    """Return a call as a dict; a large result stands only in the journal."""
+    """Return a call as a dict; large arguments and a large result stand only in the journal."""
     fields = asdict(call)
-    text = fields.pop("result")
+    arguments, text = fields.pop("arguments_text"), fields.pop("result")
+    if len(arguments) <= _SHOWN_VALUE:
+        fields["arguments"] = call.arguments
     if text is None or len(text) <= _SHOWN_VALUE:
         fields["value"] = call.value
     return _storable(fields)

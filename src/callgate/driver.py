@@ -19,7 +19,8 @@ from callgate.errors import ToolFailed, UsageError
 from callgate.gate import Gate
 from callgate.journal import JournalStore
 from callgate.limits import Limits
-from callgate.sandboxes.base import BadFrame, Frames, Guest
+from callgate.sandboxes.base import Guest
+from callgate.sandboxes.frames import BadFrame, Frames
 from callgate.steps import Start, Step
 from callgate.tools import Call, Tool
 from callgate.workers import Workers
@@ -132,7 +133,7 @@ def fed(run: Pass, clock: Clock, frames: Frames, data: bytes) -> list[Step]:
             return gate.fail("SandboxLost", "the sandbox went away while the program ran", lost=True)
         return gate.stop("cpu_seconds") if clock.spent() else gate.fail("ProcessDied", DIED)
     try:
-        return gate.frames(frames.feed(data), clock.now())
+        return gate.frames(frames.feed(data, gate.running.busy), clock.now())
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
         return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")

@@ -12,7 +12,7 @@ from callgate.codec import encode_any
 from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, told, unread
 from callgate.errors import JournalError, UsageError
 from callgate.journal import JournalStore
-from callgate.sandboxes.base import Frames
+from callgate.sandboxes.frames import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
 __all__ = ["drive_async"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from callgate.calls import CallState, Key
 from callgate.outbox import Outbox
 from callgate.policy import Policy
@@ -24,6 +26,11 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self._asked)
+
+    @property
+    def calls(self) -> Collection[CallState]:
+        """The calls that wait."""
+        return self._asked.values()
 
     def ask(self, call: CallState) -> None:
         """Ask about a call."""

@@ -14,12 +14,12 @@ from callgate.sandboxes.base import (
     DropFrame,
     EndFrame,
     FileFrame,
-    Frames,
     OutFrame,
     RestFrame,
     Sandbox,
     frame,
 )
+from callgate.sandboxes.frames import Frames
 from callgate.testing.fake import FakeSandbox
 
 WALL = 1_800_000_000.0

@@ -16,7 +16,8 @@ from callgate.calls import asked_for
 from callgate.driver import Clock, Pass
 from callgate.gate import Gate
 from callgate.sandboxes import base
-from callgate.sandboxes.base import CallFrame, EndFrame, Frame, Frames
+from callgate.sandboxes.base import CallFrame, EndFrame, Frame
+from callgate.sandboxes.frames import Frames
 from callgate.steps import Step
 
 SHORT = World().but(seconds=0.3)

@@ -19,7 +19,7 @@ TEXT = 1 << 13  # printed characters that leave without waiting for the next res
 SHARE = (
     64  # a line leaves at once if it is at least that part of what left before: what a killed program may take along
 )
-PARCEL = 1 << 16  # characters of one `out` frame: below a frame of 1 MiB even if each needs twelve bytes
+PARCEL = 1 << 14  # characters of one `out` frame: few enough for any host, even if each needs twelve bytes
 HELD = 1 << 20  # bytes of frames that leave without waiting for the next rest
 
 TURNS = 1000  # what a strand may do without waiting before it counts as a busy wait
@@ -42,8 +42,6 @@ class Channel:
         self._text: list[str] = []
         self._text_size = 0
         self._printed = 0
-        self.sent = 0
-        """Bytes sent so far."""
         self.resting = False
         """Whether the host would take whatever is sent now for a breach of turn: a finaliser may print meanwhile."""
 
@@ -96,7 +94,6 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Write bytes as they are."""
-        self.sent += len(data)
         try:
             written = _write(self._fd, data)
             if written < len(data):

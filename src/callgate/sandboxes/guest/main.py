@@ -18,9 +18,16 @@ from .baton import Channel, baton
 
 if TYPE_CHECKING:
     from callgate.codec import NotJSON, encode, encode_any
+    from callgate.room import COPIES, most_of
 else:
     from .codec import NotJSON, encode, encode_any
+    from .room import COPIES, most_of
 
+TOO_LONG = "the program's value takes {:,} bytes, it may take {:,}"
+TOO_MUCH = (
+    "the program's value takes {:,} bytes, and more of the host's memory than frame_mb leaves it; "
+    "end with less, or with one text in place of many values"
+)
 REPR = 2_000  # characters of a value that JSON cannot carry
 ENVELOPE = 100  # bytes of the last frame beside its value and its error
 
@@ -60,7 +67,8 @@ def _action(order: dict[str, Any]) -> Action:
     """Return what the host orders, with everything it depends on set."""
     limits = order["limits"]
     threads.begin(limits["threads"])
-    calls.most = limits["frame_mb"] << 20
+    calls.most = most_of(limits["frame_mb"])
+    calls.room = calls.Room(limits["frame_mb"])
     process.begin(randomness.reseed(order["seed"]))
     clocks.begin(order["wall"])
     counter = output.capture(limits["output_kb"] << 10)
@@ -153,21 +161,23 @@ class Action:
             fault = encode(error)
         except NotJSON:
             fault = encode({"type": "Exception", "text": "", "line": None, "trace": []})
-        if (size := len(value)) > (room := calls.most - len(fault) - ENVELOPE):
-            text = f"the program's value takes {size:,} bytes, it may take {room:,}"
-            fault = encode({"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"})
-            value = "null"
-        left = self._send_files(len(value) + len(fault) + ENVELOPE)
+        most = calls.most - len(fault) - ENVELOPE
+        if len(value) > most or calls.room.size(value) is None:
+            text = TOO_MUCH if len(value) <= most else TOO_LONG
+            told: Any = {"type": "LimitExceeded", "text": text.format(len(value), most), "line": None, "trace": []}
+            value, fault = "null", encode({**told, "limit": "frame_mb"})
+        needs = COPIES * len(value) + (calls.room.size(value) or 0)
+        left = self._send_files(len(value) + len(fault) + ENVELOPE, needs)
         body = f'{{"end":{{"value":{value},"error":{fault},"printed":{self._counter.printed}{left}}}}}'
         baton.channel.post(body.encode("ascii"))
         baton.channel.flush()
         _exit(0)
 
-    def _send_files(self, last: int) -> str:
+    def _send_files(self, last: int, needs: int) -> str:
         """Send the files the program left, and return what the last frame says of those that were not sent."""
         if not self._disk or not artifacts.any_left():
             return ""
-        sending = artifacts.Sending(disk=self._disk, frame=calls.most, last=last)
+        sending = artifacts.Sending(disk=self._disk, frame=calls.most, room=calls.room.free, last=needs)
         sending.run()
         if not sending.left:
             return ""

@@ -19,8 +19,9 @@ from callgate.codec import JSON, is_array, is_object
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
 from callgate.sandboxes import bundle
-from callgate.sandboxes.base import BadFrame, EndFrame, Frames, frame
+from callgate.sandboxes.base import EndFrame, frame
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import BadFrame, Frames
 from callgate.sandboxes.local.canary.attempts import ATTEMPTS
 from callgate.sandboxes.local.canary.outside import given
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer

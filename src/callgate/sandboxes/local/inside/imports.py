@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +31,7 @@ _ONE_THREAD = """
 """
 _FOLDERS = re.compile(r"(?:/[^\s/'\"]+)+/(?=[^\s/'\"])")
 _ERROR = 500
-_LOOKS, _LOOK_SECONDS = 100, 0.01
+_LOOKS = 10_000
 
 
 def standard() -> None:
@@ -77,7 +76,7 @@ def _single(proc: int) -> bool:
     for _ in range(_LOOKS):
         if _threads(proc) == 1:
             return True
-        signal.sigtimedwait((), _LOOK_SECONDS)
+        os.sched_yield()
     return False
 
 
