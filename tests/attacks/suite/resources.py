@@ -381,7 +381,7 @@ def _unbound() -> Iterator[None]:
     with ExitStack() as stack:
         for driver in ("callgate.driver_threads", "callgate.driver_asyncio"):
             stack.enter_context(mock.patch(f"{driver}.Frames", Endless))
-        stack.enter_context(mock.patch("callgate.sandboxes.base.MOST_PARTS", 1 << 40, create=True))
+        stack.enter_context(mock.patch("callgate.sandboxes.frames.size_within", return_value=0))
         stack.enter_context(mock.patch("callgate.discovery.QUERY_CHARS", 1 << 40, create=True))
         yield
 
