@@ -662,7 +662,8 @@ def test_what_was_dropped_is_not_promised(run):
 
 
 INTERRUPTED = """
-import _thread, threading, time
+import _thread, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 from callgate import CodeRunner, tool
 from callgate.testing.fake import FakeSandbox
 

@@ -13,6 +13,8 @@ from callgate.tools import Call, Catalogue, Tool
 
 __all__ = ["reserved_tools", "search"]
 
+QUERY_CHARS = 1_000
+"""Characters of a query that are looked at."""
 FOUND = 10
 """Tools that `search_tools` returns at most."""
 
@@ -22,7 +24,7 @@ def search(catalogue: Catalogue, query: str) -> list[dict[str, JSON]]:
 
     Each is {"name": the function to call, "stub": its signature and description in one line}.
     """
-    wanted = _words(query)
+    wanted = _words(query[:QUERY_CHARS])
     scored: list[tuple[int, str]] = []
     for name, one in catalogue.functions.items():
         score = 2 * len(wanted & _words(one.name)) + len(wanted & _words(one.description))

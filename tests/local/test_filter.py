@@ -48,6 +48,8 @@ def decide(nr: int, *arguments: int, arch: int | None = None, pid: int = 4242, *
                 (accumulator,) = unpack_from("<I", data, operand)
             case 0x05:
                 at += operand
+            case 0x54:
+                accumulator &= operand
             case 0x15:
                 at += yes if accumulator == operand else no
             case 0x35:
@@ -196,7 +198,16 @@ def test_x32_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("clone", (0x3D0F00 | 0x20000000,), "EPERM"),
         ("clone", (0x3D0F00 | 0x2000,), "EPERM"),
         ("clone", (17,), "EPERM"),
+        ("clone", (0x3D0F00 & ~0x400,), "EPERM"),  # a thread with descriptors of its own
         ("clone3", (0, 0), "ENOSYS"),
+        ("close_range", (3, 9, 0), ALLOW),
+        ("close_range", (3, 9, 4), ALLOW),  # CLOSE_RANGE_CLOEXEC
+        ("close_range", (3, 9, 2), "EPERM"),  # CLOSE_RANGE_UNSHARE
+        ("futex", (0, 128), ALLOW),
+        ("futex", (0, 128 | 256 | 9), ALLOW),  # FUTEX_WAIT_BITSET
+        ("futex", (0, 6), "ENOSYS"),  # FUTEX_LOCK_PI
+        ("futex", (0, 128 | 13), "ENOSYS"),
+        ("fsync", (3,), "granted"),
         ("tgkill", (1, 5, 9), ALLOW),
         ("tgkill", (2, 5, 9), "EPERM"),
         ("getsockopt", (3, 1, 3), ALLOW),  # SO_TYPE

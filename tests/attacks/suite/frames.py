@@ -132,7 +132,7 @@ nap(0.2)
 
 _SWELLING = {
     "a frame without end": "send(b'\\x7f\\xff\\xff\\xff')\nfor _ in range(80):\n    send(bytes(1 << 20))\n",
-    "one frame above the bound": "post(b'{\"rest\":null,\"x\":\"' + b'x' * (28 << 20) + b'\"}')\n",
+    "one frame above the bound": "post(b'{\"out\":\"' + b'x' * (28 << 20) + b'\"}')\n",
     "output in many frames": "text = b'{\"out\":\"' + b'x' * 60_000 + b'\"}'\nfor _ in range(500):\n    post(text)\n",
 }
 

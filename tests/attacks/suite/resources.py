@@ -351,7 +351,6 @@ for one in threads:
 
 _SWELLING = {
     "by what it prints": "for _ in range(28):\n    print('x' * (1 << 20))\n",
-    "by its value": "'x' * (28 << 20)\n",
 }
 
 
@@ -362,13 +361,6 @@ _HELD = {
 post(b'{{"call":1,"tool":"note","args":{{"text":[' + {_PARTS} + b']}}}}')
 post(b'{{"rest":null}}')
 hear()
-""",
-    "many parts that nobody reads": f"post(b'{{\"rest\":null,\"x\":[' + {_PARTS} + b',[]' * 500_000 + b']}}')\nnap(5)\n",
-    "many names of arguments": """\
-try:
-    call_tool("note", **{f"name{n}": 1 for n in range(400_000)})
-except Refused:
-    pass
 """,
     "many words to search for": "len(search_tools('ab ' * 2_000_000))\n",
     "many large calls": "for n in range(12):\n    look(at='x' * (6 << 20))\n",
@@ -472,6 +464,15 @@ ATTACKS = [
             refusals=("frame_mb", "ProtocolError", "Deadlock", "LimitExceeded", "ProcessDied"),
         )
         for what, program in _HELD.items()
+    ),
+    Attack(
+        name="swell the host by loading a value many times at once",
+        program="'x' * 3_000_000",
+        after="len(call_tools([('load_value', {'handle': bait.handles[0]})] * 32))",
+        won=swelled,
+        world=PLAIN.but(memory_mb=1024),
+        control=Control(patch=_unbound),
+        refusals=("LimitExceeded",),
     ),
     Attack(
         name="flush the host's disk",
