@@ -466,15 +466,6 @@ ATTACKS = [
         for what, program in _HELD.items()
     ),
     Attack(
-        name="swell the host by loading a value many times at once",
-        program="'x' * 3_000_000",
-        after="len(call_tools([('load_value', {'handle': bait.handles[0]})] * 32))",
-        won=swelled,
-        world=PLAIN.but(memory_mb=1024),
-        control=Control(patch=_unbound),
-        refusals=("LimitExceeded",),
-    ),
-    Attack(
         name="flush the host's disk",
         program=_FLUSH,
         won=flushed,
