@@ -25,7 +25,7 @@ from callgate.steps import Start, Step
 from callgate.tools import Call, Tool
 from callgate.workers import Workers
 
-__all__ = ["Clock", "Invoke", "Pass", "Unread", "failed", "fed", "logger", "run_call", "told", "unread"]
+__all__ = ["Clock", "Invoke", "Pass", "Unread", "failed", "fed", "logger", "result_of", "run_call", "told", "unread"]
 
 logger = logging.getLogger("callgate")
 
@@ -73,10 +73,15 @@ def failed(tool: Tool, call: Call, error: BaseException) -> Result:
     return refusal("ToolFailed", f"{tool.name} raised {type(error).__name__} (call {call.id})", tool=tool.name)
 
 
+def result_of(value: object) -> Result:
+    """Return what a tool returned as a result; callgate's own tools may return one."""
+    return value if isinstance(value, Result) else Result(text=encode_any(value))
+
+
 def run_call(invoke: Invoke, start: Start) -> Result | UsageError:
     """Run one call in this thread."""
     try:
-        return Result(text=encode_any(invoke(start.tool, start.call)))
+        return result_of(invoke(start.tool, start.call))
     except UsageError as error:
         return error
     except BaseException as error:  # noqa: BLE001 - whatever a tool raises is a result, SystemExit too

@@ -95,11 +95,13 @@ def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> I
     def showing() -> LocalSandbox:
         estate.inside = inside
         return stack.enter_context(
-            LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD, mounts={inside: str(estate.shown)})
+            LocalSandbox(
+                namespaces=namespaces, python=python, preload=PRELOAD, spares=0, mounts={inside: str(estate.shown)}
+            )
         )
 
     with ExitStack() as stack:
-        sandbox = stack.enter_context(LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD))
+        sandbox = stack.enter_context(LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD, spares=0))
         report["level"] = sandbox.check()
         yield Jail(sandbox, showing, estate, driver).judge
 

@@ -354,7 +354,7 @@ _SWELLING = {
 }
 
 
-_PARTS = "b'[],' * 1_000_000 + b'0'"
+_PARTS = "b'[],' * 2_000_000 + b'0'"
 _HELD = {
     "a value of many parts": f'post(b\'{{"end":{{"value":[\' + {_PARTS} + b\'],"error":null,"printed":0}}}}\')\nnap(5)\n',
     "arguments of many parts": f"""\
@@ -363,7 +363,7 @@ post(b'{{"rest":null}}')
 hear()
 """,
     "many words to search for": "len(search_tools('ab ' * 2_000_000))\n",
-    "many large calls": "for n in range(12):\n    look(at='x' * (6 << 20))\n",
+    "many large calls": "for n in range(48):\n    look(at='x' * (2 << 20))\n",
 }
 
 
