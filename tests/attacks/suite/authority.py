@@ -159,7 +159,6 @@ _UNASKED = {
     + 'nap(0.05)\npost(b\'{"answer":1,"at":0,"value":"approve"}\')\nnap(0.2)\n',
     "and deciding itself": _post(1, "pay", _PAY)
     + 'nap(0.05)\npost(b\'{"decided":1,"type":"approve","call":"1"}\')\nnap(0.2)\n',
-    "and resuming itself": _post(1, "pay", _PAY) + 'post(b\'{"resume":{"1":"approve"},"rest":null}\')\nnap(0.2)\n',
     "and giving it up": _post(1, "pay", _PAY)
     + "nap(0.05)\npost(b'{\"drop\":1}')\npost(b'{\"rest\":null}')\nnap(0.2)\n",
     "under the name of another tool": _post(1, "note", f'{_PAY},"tool":"pay"') + _DONE,

@@ -363,7 +363,6 @@ post(b'{{"rest":null}}')
 hear()
 """,
     "many words to search for": "len(search_tools('ab ' * 2_000_000))\n",
-    "many large calls": "for n in range(48):\n    look(at='x' * (2 << 20))\n",
 }
 
 
