@@ -177,7 +177,7 @@ class _Pruner:
 
     def pruned(self, value: JSON) -> JSON:
         items = self._items
-        self.room -= 1
+        self.room -= 1 + (value.bit_length() // 4 if isinstance(value, int) else 0)  # no more than it has digits
         if self.room < 0:
             return None
         if isinstance(value, str):

@@ -29,8 +29,9 @@ __all__ = [
 ROOM = 3.5
 """How many times `Limits.frame_mb` of the host's memory all that a guest sends may take."""
 
-COPIES = 3
-"""A text as it arrived, its parts while it is written again, and what is then kept."""
+COPIES = 4
+"""A text as it arrived, its parts while it is written again, what is then kept, and what the allocator gives back late.
+"""
 
 LEAST = COPIES + 1
 """Bytes of memory without which there is no room for a byte of text."""
