@@ -107,7 +107,7 @@ class Outcome:
     """Its value, whole."""
     error: Fault | None
     limit: str | None
-    """The field of `Limits` that ended it, with status limited."""
+    """The field of `Limits` that ended it, with status limited; "guests" where the sandbox had no place for it."""
     calls: tuple[CallRecord, ...] = field(repr=False)
     truncated: tuple[Cut, ...]
     """What `text` does not show in full."""

@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from callgate import Limits
 from callgate.sandboxes import bundle
-from callgate.sandboxes.base import Frames
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import Frames
 from callgate.sandboxes.guest_source import guest_modules
 
 _SERVE = """
@@ -73,7 +73,7 @@ class Endless(Frames):
 
     def __init__(self, frame_mb: int) -> None:
         super().__init__(frame_mb)
-        self._most = self._left = 1 << 40
+        self._most = self._room = 1 << 60
 
 
 class BareSandbox:

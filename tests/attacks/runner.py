@@ -31,6 +31,9 @@ from callgate import SandboxUnavailable, workers
 from callgate.sandboxes import LocalSandbox
 
 CONTROL = "no jail"
+PRELOAD = ("ctypes", "mmap")
+"""What nearly every attack imports."""
+
 _SUBREAPER = 36
 
 
@@ -92,11 +95,11 @@ def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> I
     def showing() -> LocalSandbox:
         estate.inside = inside
         return stack.enter_context(
-            LocalSandbox(namespaces=namespaces, python=python, mounts={inside: str(estate.shown)})
+            LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD, mounts={inside: str(estate.shown)})
         )
 
     with ExitStack() as stack:
-        sandbox = stack.enter_context(LocalSandbox(namespaces=namespaces, python=python))
+        sandbox = stack.enter_context(LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD))
         report["level"] = sandbox.check()
         yield Jail(sandbox, showing, estate, driver).judge
 

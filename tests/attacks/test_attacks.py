@@ -11,6 +11,8 @@ from attacks import matrix
 from attacks.attack import MODES
 from attacks.suite import ATTACKS
 
+pytestmark = pytest.mark.timeout(matrix.SECONDS)  # whichever comes first waits for all
+
 BY_ID = {one.id: one for one in ATTACKS}
 LEAST = 80
 """Attacks that have to count, by the project's own promise."""

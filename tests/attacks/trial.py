@@ -1,5 +1,8 @@
 """Runs an attack once, in whatever sandbox, and says what came of it."""
 
+# Each attack looks many times, and pathlib takes several times as long.
+# ruff: noqa: PTH123, PTH208
+
 from __future__ import annotations
 
 import asyncio
@@ -19,12 +22,11 @@ from attacks.attack import Attack, Trial, World
 from attacks.prelude import source_of
 from attacks.stage import Estate, Stage
 from attacks.tools import tools_for
-from local.harness import descendants
 
 from callgate import CodeRunner, ReplayDivergence
 from callgate.sandboxes.base import Sandbox
 
-PATIENCE = 2.0
+PATIENCE = 5.0
 """Seconds that a killed process, or a descriptor, may take to be gone."""
 
 ARMED = 10.0
@@ -110,15 +112,28 @@ def _give_back() -> None:
 
 def open_descriptors() -> int:
     """Return how many descriptors this process has."""
-    return len(list(Path("/proc/self/fd").iterdir()))
+    return len(os.listdir("/proc/self/fd"))
 
 
-def children() -> set[int]:
-    """Return the children of this process."""
+def children(pid: int | str = "self") -> set[int]:
+    """Return the children of a process, this one by default."""
     found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):
-            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found |= set(map(int, file.read().split()))
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        pass
+    return found
+
+
+def descendants() -> set[int]:
+    """Return the processes below this one."""
+    found: set[int] = set()
+    todo = children()
+    while todo:
+        found |= todo
+        todo = set().union(*map(children, todo)) - found
     return found
 
 

@@ -177,12 +177,13 @@ for n in set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}:
 os.write(3, b"on")
 while True: pass
 """
+    before = descendants(either._process.pid)
     guest = either.start(Limits())
     guest.send(order(program), 5)
     assert guest.receive(10) == b"on"
-    before = descendants()
+    (process,) = descendants(either._process.pid) - before
     guest.kill()
-    eventually(lambda: len(descendants()) == len(before) - 1)
+    eventually(lambda: process not in descendants(either._process.pid))
 
 
 def test_the_kernel_ends_a_guest_that_outruns_its_host(either: Server) -> None:

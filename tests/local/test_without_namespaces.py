@@ -68,11 +68,11 @@ def file() -> Iterator[Path]:
 
 def started(server: Server) -> tuple[Any, int]:
     """Return a guest that runs until it is killed, and its process."""
-    before = descendants()
+    before = descendants(server._process.pid)
     guest = server.start(Limits())
     guest.send(order("import os\nos.write(3, b'on')\nwhile True: pass"), 5)
     assert guest.receive(10) == b"on"
-    (pid,) = descendants() - before
+    (pid,) = descendants(server._process.pid) - before
     return guest, pid
 
 

@@ -15,7 +15,7 @@ from attacks.bare import Endless
 from callgate.calls import asked_for
 from callgate.driver import Clock, Pass
 from callgate.gate import Gate
-from callgate.sandboxes import base
+from callgate.sandboxes import frames as wire
 from callgate.sandboxes.base import CallFrame, EndFrame, Frame
 from callgate.sandboxes.frames import Frames
 from callgate.steps import Step
@@ -24,10 +24,11 @@ SHORT = World().but(seconds=0.3)
 LONGER = Control(world=lambda world: world.but(seconds=20))
 
 
-def _believe(body: bytes) -> Frame:
+def _believe(text: str, takes: int) -> Frame:
     """Parse a frame as if a guest were a friend."""
-    given = json.loads(body)
-    return next(parsed for kind in given if (parsed := base._PARSERS[kind](given)) is not None)
+    del takes
+    given = json.loads(text)
+    return next(parsed for kind in given if (parsed := wire._PARSERS[kind](given)) is not None)
 
 
 def _feed(run: Pass, clock: Clock, frames: Frames, data: bytes) -> list[Step]:
@@ -45,7 +46,7 @@ def _obey(gate: Gate, frames: Iterable[Frame], now: float) -> list[Step]:
             gate._start(call)
         elif isinstance(one, EndFrame):
             gate.product.close(one)
-    return gate._settle() if not gate._running else gate._out.take()
+    return gate._settle() if not gate.running else gate._out.take()
 
 
 @contextmanager
@@ -60,13 +61,13 @@ def _patched(**values: Any) -> Iterator[None]:
 
 @contextmanager
 def _believed() -> Iterator[None]:
-    with _patched(fed=_feed), mock.patch.object(base, "_parse", _believe):
+    with _patched(fed=_feed), mock.patch.object(wire, "_parse", _believe):
         yield
 
 
 @contextmanager
 def _obeyed() -> Iterator[None]:
-    with mock.patch.object(Gate, "frames", _obey), mock.patch.object(base, "_whole", return_value=True):
+    with mock.patch.object(Gate, "frames", _obey), mock.patch.object(wire, "_whole", return_value=True):
         yield
 
 

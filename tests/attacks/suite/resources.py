@@ -363,7 +363,7 @@ post(b'{{"call":1,"tool":"note","args":{{"text":[' + {_PARTS} + b']}}}}')
 post(b'{{"rest":null}}')
 hear()
 """,
-    "many parts that nobody reads": f"post(b'{{\"rest\":null,\"x\":[' + {_PARTS} + b']}}')\nnap(5)\n",
+    "many parts that nobody reads": f"post(b'{{\"rest\":null,\"x\":[' + {_PARTS} + b',[]' * 500_000 + b']}}')\nnap(5)\n",
     "many names of arguments": """\
 try:
     call_tool("note", **{f"name{n}": 1 for n in range(400_000)})
@@ -371,7 +371,7 @@ except Refused:
     pass
 """,
     "many words to search for": "len(search_tools('ab ' * 2_000_000))\n",
-    "many large calls": "for n in range(12):\n    note(text='x' * (6 << 20))\n",
+    "many large calls": "for n in range(12):\n    look(at='x' * (6 << 20))\n",
 }
 
 
@@ -381,7 +381,7 @@ def _unbound() -> Iterator[None]:
     with ExitStack() as stack:
         for driver in ("callgate.driver_threads", "callgate.driver_asyncio"):
             stack.enter_context(mock.patch(f"{driver}.Frames", Endless))
-        stack.enter_context(mock.patch("callgate.sandboxes.base.MOST_PARTS", 1 << 40, create=True))
+        stack.enter_context(mock.patch("callgate.sandboxes.frames.size_within", return_value=0))
         stack.enter_context(mock.patch("callgate.discovery.QUERY_CHARS", 1 << 40, create=True))
         yield
 
@@ -423,6 +423,7 @@ ATTACKS = [
         program="fd = os.open('sparse', os.O_CREAT | os.O_RDWR)\nos.ftruncate(fd, 1 << 33)\nos.stat('sparse').st_size",
         won=above(SMALL.limits.disk_mb * 2 * MIB),
         world=SMALL,
+        refusals=_REFUSED,
     ),
     *(
         Attack(name=f"make too many {what}", program=program, won=above(1200), world=SMALL, refusals=_REFUSED)

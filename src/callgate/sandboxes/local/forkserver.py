@@ -72,15 +72,10 @@ class ForkServer:
 
     def __init__(self, policy: JailPolicy) -> None:
         _can_be_shown(policy)
-        self._control, control = socket.socketpair()
-        self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Each order is a message on both, and only the one that is sent first may be refused for want of room.
-        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
-        with control, handoff, _memory(_server_program(policy)) as program, _memory("") as errors:
-            self._process = _launch(policy, control, handoff, program, errors)
-            self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
-            forks.watch(self)
-            control.close()  # so that the end of the server is the end of the channel
+        program = _server_program(policy)
+        with _memory("") as errors:
+            with forks.held_off():  # a child of the host that held the server's ends would keep it alive
+                self._start(policy, program, errors)
             try:
                 report = self._first_report(errors)
             except BaseException:
@@ -96,6 +91,21 @@ class ForkServer:
         """The version of Python that runs inside."""
         self._control.setblocking(False)
         self._handoff.setblocking(False)
+
+    def _start(self, policy: JailPolicy, program: str, errors: IO[bytes]) -> None:
+        self._control, control = socket.socketpair()
+        self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Each order is a message on both, and only the one that is sent first may be refused for want of room.
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        with control, handoff, _memory(program) as text:
+            try:
+                self._process = _launch(policy, control, handoff, text, errors)
+            except BaseException:
+                self._control.close()
+                self._handoff.close()
+                raise
+        self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
+        forks.watch(self)
 
     def _first_report(self, errors: IO[bytes]) -> dict[str, Any]:
         """Return what the server says of itself. Before each module it imports it names that module."""
