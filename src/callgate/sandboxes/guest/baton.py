@@ -42,6 +42,8 @@ class Channel:
         self._text: list[str] = []
         self._text_size = 0
         self._printed = 0
+        self.sent = 0
+        """Bytes sent so far."""
         self.resting = False
         """Whether the host would take whatever is sent now for a breach of turn: a finaliser may print meanwhile."""
 
@@ -94,6 +96,7 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Write bytes as they are."""
+        self.sent += len(data)
         try:
             written = _write(self._fd, data)
             if written < len(data):
