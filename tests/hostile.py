@@ -115,7 +115,7 @@ PROGRAMS: dict[str, str] = {
     "calls": START + "n = 0\nwhile True:\n    n += 1\n    call(n, b'{}', wait=False)",
     "output": START + "while True: raw(b'{\"out\":%s}' % text(3 * 1000 * 1000))",
     "drops": START + "while True: os.write(3, (b'\\0\\0\\0\\x0a' + b'{\"drop\":1}') * 5000)",
-    "padding": START + "while True: raw(b'{\"rest\":null,\"x\":%s}' % text(9 * 1000 * 1000))",
+    "padding": START + 'while True: raw(b\'{"rest":null,"x":%s}\' % text(9 * 1000 * 1000))',
     "controls": START + "end(b'\"' + b'\\x7f' * 11_000_000 + b'\"')",
     "no text": START + "end(b'\"' + b'\\xc3\\xa9' * 5_000_000 + b'\"')",
     "a length": START + "raw(b'', 1 << 31)\nwhile True: os.write(3, b'x' * 65536)",
@@ -185,7 +185,8 @@ def main(mode: str, names: list[str]) -> None:
             gc.collect()
             said["after"] = round(status("VmRSS") - before, 1)
             said["next"] = run("x = take(a=1)\nx").value
-            print(json.dumps(said), flush=True)
+            sys.stdout.write(json.dumps(said) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

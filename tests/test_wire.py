@@ -129,7 +129,10 @@ drawn_turns = st.integers(0, 1 << 32).map(lambda seed: conversation(random.Rando
 sent = st.builds(spoiled, drawn_turns, drawn_changes)
 sizes = st.lists(st.integers(1, 40), max_size=3)
 steady = settings(
-    derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -401,4 +404,3 @@ def test_twenty_five_thousand_frames_through_a_driver(mode: str) -> None:
             began = resident()
     assert set(statuses) >= {"completed", "failed", "limited", "paused"}
     assert resident() - began < 64 << 20
-

@@ -36,7 +36,17 @@ ODD = [
 NAMES = (b"call", b"tool", b"args", b"rest", b"out", b"drop", b"end", b"file", b"data", b"value", b"error", b"printed")
 NAMES += (b"left", b"more", b"type", b"text", b"line", b"trace", b"limit", b"run", b"answer", b"clock", b"x", b"")
 
-RAW = (b"", b"\0", b"\xff" * 7, b"\0\0\0\0", b"\0\0\0\x01{", b"\xff\xff\xff\xff", b"\0\x10\0\x01", b"{}", b"\0\0\0\x02{}")
+RAW = (
+    b"",
+    b"\0",
+    b"\xff" * 7,
+    b"\0\0\0\0",
+    b"\0\0\0\x01{",
+    b"\xff\xff\xff\xff",
+    b"\0\x10\0\x01",
+    b"{}",
+    b"\0\0\0\x02{}",
+)
 RAW += (b"\0\0\0\x0d" + b'{"rest":null}', b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x04null", b"\x80\0\0\0" + b"x" * 70_000)
 
 _VALUE = re.compile(rb'(?<=[:\[,])(?:"(?:[^"\\]|\\.)*"(?!:)|-?[0-9][0-9.eE+-]*|null|true|false|\{\}|\[\])')
@@ -100,7 +110,9 @@ def conversation(rng: random.Random) -> list[Turn]:
             if kind < 0.6:
                 n += 1
                 pending.append(n)
-                args = rng.choice((b"{}", b'{"x":1}', b'{"x":2}', b'{"x":"%d"}' % n, b'{"x":[1,{"y":null}]}', b'{"z":1}'))
+                args = rng.choice(
+                    (b"{}", b'{"x":1}', b'{"x":2}', b'{"x":"%d"}' % n, b'{"x":[1,{"y":null}]}', b'{"z":1}')
+                )
                 turn.append(call(n, rng.choice(TOOLS), args))
             elif kind < 0.85 or not pending:
                 turn.append(out(rng.choice(TEXTS) or "x"))
