@@ -39,7 +39,8 @@ class Limits:
     """Inner calls running at the same time; further ones wait."""
     frame_mb: int = 16
     """One message between guest and host, in MiB: the arguments of a call, a result, the program's value, a file it
-    leaves (as base64, so of three quarters of that). All that a guest sends may be eight times as much."""
+    leaves (as base64, so of some two thirds of that). All that a program sends may take three and a half times as much
+    of the host's memory."""
     threads: int = 64
     """Threads alive in one guest."""
     pending_approvals: int = 20
