@@ -273,7 +273,7 @@ while got < 700 and libc.pthread_create(ctypes.byref(thread), settings, pause, N
     got += 1
 got
 """,
-        600,
+        400,
         Control(),
     ),
     "processes": (
