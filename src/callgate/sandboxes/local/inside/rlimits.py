@@ -12,8 +12,8 @@ from .kernel import LayerMissing, syscall
 
 MORE_THREADS, MORE_AMONG_OTHERS = 32, 256
 """Threads the kernel lets a guest have above `Limits.threads`, which the guest itself keeps: those of libraries, which
-it does not see. Without a user namespace, and before Linux 5.14 with one, the kernel counts all processes and threads of
-the user, and these come and go.
+it does not see. Without a user namespace, and before Linux 5.14 with one, the kernel counts all processes and threads
+of the user, and these come and go.
 """
 
 DESCRIPTORS = 256
