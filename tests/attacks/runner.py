@@ -58,6 +58,7 @@ def main() -> None:
 
 def run_all(mode: str, attacks: list[Attack], driver: str, *, verbose: bool = False) -> dict[str, Any]:
     """Run attacks in one mode and return {"mode", "user", "level", "skipped", "seconds", "attacks": {id: Result}}."""
+    gc.freeze()  # each trial collects
     estate, began = Estate(), time.monotonic()
     report: dict[str, Any] = {"mode": mode, "user": os.getuid(), "level": None, "skipped": None, "attacks": {}}
     try:
@@ -87,7 +88,6 @@ def _open(estate: Estate, driver: str) -> Iterator[Callable[[Attack], Result]]:
 
 @contextmanager
 def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> Iterator[Callable[[Attack], Result]]:
-    gc.freeze()  # each trial collects
     namespaces = mode == MODES[0]
     python = None if namespaces else _readable_python()
     inside = "/shown" if namespaces else str(estate.shown)  # without a tree of its own a mount is where it is

@@ -104,7 +104,8 @@ class Meter:
 
 
 def _give_back() -> None:
-    """Have the allocator return what is free, or what comes next would not show."""
+    """Return what is free, or what comes next would not show."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # glibc's
         trim(0)
