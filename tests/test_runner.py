@@ -28,6 +28,13 @@ from callgate import (
 from callgate.sandboxes import LocalSandbox
 
 
+PAY = "refund(user='u')\nlen(whole)"
+PROGRAMS_THAT_LOAD = [
+    pytest.param(f"for _ in range(12): whole = load_value(handle)\n{PAY}", id="one by one"),
+    pytest.param(f"whole = call_tools([('load_value', {{'handle': handle}})] * 12)[3]\n{PAY}", id="at once"),
+]
+
+
 @tool(effect="read")
 def rows(n: int = 3) -> list[dict[str, int]]:
     """Return n rows."""
@@ -168,6 +175,29 @@ def test_output_too_large_to_show_is_cut_alike(run):
     (cut,) = outcome.truncated
     assert (cut.part, len(outcome.text) < 9000) == ("stdout", True)
     assert run(f"t = load_value({cut.handle!r})\nt.count('line')").value == 3000
+
+
+@pytest.mark.parametrize("program", PROGRAMS_THAT_LOAD)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "asyncio"])
+def test_a_kept_value_is_held_once_however_often_it_is_loaded(sandbox, tmp_path, asynchronous, program):
+    store = SqliteJournal(tmp_path / "journal.db")  # each read of it is a text of its own
+    runner = CodeRunner([rows, refund], sandbox=sandbox, journal=store, interrupt_on={"refund": True})
+    drive = [lambda *given, **more: asyncio.run(runner.arun(*given, **more)), runner.run][not asynchronous]
+    answer = [lambda *given: asyncio.run(runner.aresume(*given)), runner.resume][not asynchronous]
+    (cut,) = drive("data = rows(n=12_000)\ndata").truncated
+    outcome = drive(f"handle = {cut.handle!r}\n{program}", id="many")
+    assert held_of(outcome) == 1
+    again = answer("many", {outcome.waiting[0].id: "approve"})
+    assert again.value == 12_000
+    assert held_of(again) == 1
+
+
+def held_of(outcome):
+    """Return how many texts the results of load_value are; each of them was given."""
+    results = [call.result for call in outcome.calls if call.tool == "load_value"]
+    assert len(results) == 12
+    assert {len(text) > 262_144 for text in results} == {True}
+    return len(set(map(id, results)))
 
 
 def test_kept_values_do_not_cross_threads(runner):
