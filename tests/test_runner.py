@@ -27,7 +27,6 @@ from callgate import (
 )
 from callgate.sandboxes import LocalSandbox
 
-
 PAY = "refund(user='u')\nlen(whole)"
 PROGRAMS_THAT_LOAD = [
     pytest.param(f"for _ in range(12): whole = load_value(handle)\n{PAY}", id="one by one"),
