@@ -26,6 +26,9 @@ _PATHS = [Path(__file__).parents[1], Path(callgate.__file__).parents[1], Path(py
 _DRIVERS = {"root": "threads", "an ordinary user": "asyncio"}
 """The two drivers of the host take the same attacks."""
 
+_SPARES = {(mode, user): 2 * ((x + y) % 2 == 0) for x, mode in enumerate(MODES) for y, user in enumerate(USERS)}
+"""Each mode, and each user, is attacked with guests made ahead and with guests made on demand."""
+
 
 class Run:
     """One host process that runs all attacks in one mode, as one user; `report` waits for it."""
@@ -36,7 +39,16 @@ class Run:
         self._report: dict[str, Any] | None = None
         self._process: subprocess.Popen[str] | None = None
         if self.impossible is None:
-            options = ["--driver", _DRIVERS[user], "--only", only, *(["--verbose"] if verbose else [])]
+            spares = str(_SPARES.get((mode, user), 0))
+            options = [
+                "--driver",
+                _DRIVERS[user],
+                "--spares",
+                spares,
+                "--only",
+                only,
+                *(["--verbose"] if verbose else []),
+            ]
             other = user != "root" and os.getuid() == 0
             self._process = subprocess.Popen(
                 [_python(user), "-B", "-W", "ignore::DeprecationWarning", "-m", "attacks.runner", mode, *options],
