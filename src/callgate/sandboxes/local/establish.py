@@ -55,10 +55,9 @@ def establish(policy: JailPolicy, floor: str, *, anew: bool = False) -> Standing
         raise UsageError(f"floor={floor!r}: give one of {', '.join(map(repr, reversed(LEVELS)))}")
     _check_host()
     attempt = policy.digest, floor, os.geteuid()
-    retry, missing = _failed.get(attempt, (0.0, []))
-    if time.monotonic() < retry and not anew:
-        raise cures.together(missing)
-    missing = []
+    if (known := _failed.get(attempt)) is not None and time.monotonic() < known[0] and not anew:
+        raise cures.together(known[1])
+    missing: list[cures.Missing] = []
     if not _reaches(policy, floor):
         missing.append(cures.Missing.of("namespaces", "namespaces=False"))
     while True:
