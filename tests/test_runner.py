@@ -25,6 +25,7 @@ from callgate import (
     UsageError,
     tool,
 )
+from callgate.outbox import Outbox
 from callgate.sandboxes import LocalSandbox
 
 PAY = "refund(user='u')\nlen(whole)"
@@ -197,6 +198,53 @@ def held_of(outcome):
     assert len(results) == 12
     assert {len(text) > 262_144 for text in results} == {True}
     return len(set(map(id, results)))
+
+
+DRIVES = pytest.mark.parametrize(
+    "drive",
+    [lambda runner: runner.run("1 + 1"), lambda runner: asyncio.run(runner.arun("1 + 1"))],
+    ids=["threads", "asyncio"],
+)
+
+
+@DRIVES
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, JournalError, OSError])
+@pytest.mark.timeout(30)
+def test_an_end_that_cannot_be_stored_is_raised(sandbox, drive, error):
+    class Full(MemoryJournal):
+        def append(self, key, position, lines):
+            if any('"e":"ended"' in line for line in lines):
+                raise error("full")
+            super().append(key, position, lines)
+
+        async def aappend(self, key, position, lines):
+            self.append(key, position, lines)
+
+    with pytest.raises(error, match="full"):
+        drive(CodeRunner([rows], sandbox=sandbox, journal=Full()))
+
+
+@DRIVES
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, OverflowError])
+@pytest.mark.timeout(30)
+def test_an_end_that_cannot_be_written_down_gives_way_to_a_plain_one_or_is_raised(sandbox, drive, error, monkeypatch):
+    failures = []
+    record = Outbox.record_end
+
+    def record_end(self, *given):
+        if len(failures) < most:
+            failures.append(given)
+            raise error("too much")
+        record(self, *given)
+
+    monkeypatch.setattr(Outbox, "record_end", record_end)
+    runner, most = CodeRunner([rows], sandbox=sandbox), 1
+    outcome = drive(runner)
+    assert (outcome.status, outcome.error.type, outcome.value) == ("failed", "ProtocolError", None)
+    assert '"e":"ended"' in outcome.journal.lines[-1]
+    failures, most = [], 9
+    with pytest.raises(error, match="too much"):
+        drive(runner)
 
 
 def test_kept_values_do_not_cross_threads(runner):
