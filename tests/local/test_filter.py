@@ -208,6 +208,9 @@ def test_x32_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("futex", (0, 6), "ENOSYS"),  # FUTEX_LOCK_PI
         ("futex", (0, 128 | 13), "ENOSYS"),
         ("fsync", (3,), "granted"),
+        ("fadvise64", (3, 0, 0, 4), "granted"),  # POSIX_FADV_DONTNEED
+        ("preadv2", (3, 0, 1, 0, 0, 0), ALLOW),
+        ("preadv2", (3, 0, 1, 0, 0, 8), "EOPNOTSUPP"),  # RWF_NOWAIT
         ("tgkill", (1, 5, 9), ALLOW),
         ("tgkill", (2, 5, 9), "EPERM"),
         ("socketpair", (1, 1), "EPERM"),

@@ -124,6 +124,16 @@ def test_what_is_not_shown_is_no_module(mode: dict[str, Any], site: Site, name: 
     assert f"LocalSandbox(packages=['{top}'])" in error["text"]
 
 
+@pytest.mark.parametrize("place", ["../out", "mocking/../../out", "mocking/sub/../../../out", "./mocking/../../out"])
+def test_a_list_of_files_leads_nowhere_else(site: Site, place: str) -> None:
+    site.write("../out/key", "host's own")
+    site.write("mocking/sub/key", "its own")
+    site.install("mocking", {"mocking/bird.py": "", f"{place}/key": "not its own"})
+    for each in jail_policy(packages=["mocking"]).packages:
+        assert each.source.startswith(f"{site.folder.resolve()}/")
+        assert ".." not in each.target
+
+
 def test_an_extra_is_asked_for_in_brackets(site: Site) -> None:
     assert "/packages/0/seeds.py" not in targets(jail_policy(packages=["parrot"]))
     assert "/packages/0/seeds.py" in targets(jail_policy(packages=["parrot[Food]"]))

@@ -27,11 +27,11 @@ from .syscalls import AUDIT_ARCH, MACHINE, number
 
 ALLOWED = {
     "files and descriptors": """
-        read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close lseek open
+        read write readv writev pread64 pwrite64 preadv pwritev close lseek open
         openat creat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd
         chdir fchdir getdents getdents64 statfs fstatfs mkdir mkdirat rmdir unlink unlinkat rename renameat
         renameat2 link linkat symlink symlinkat chmod fchmod fchmodat fchmodat2 truncate ftruncate fallocate
-        utime utimes utimensat futimesat umask fadvise64 copy_file_range sendfile dup dup2 dup3
+        utime utimes utimensat futimesat umask copy_file_range sendfile dup dup2 dup3
         pipe pipe2
     """,
     "waiting": """
@@ -204,8 +204,10 @@ def _rules() -> dict[str, Code]:
             (_AND, 0, 0, ~_FUTEX_FLAGS & 0xFFFFFFFF),
             *_among(1, _FUTEX_PI, _ERRNO | ENOSYS, _return(_ALLOW))[1:],
         ],
-        # Nothing a guest writes outlives it, and what it only reads would make the host write to its disk.
-        **{name: [_return(_ERRNO)] for name in ("fsync", "fdatasync")},
+        # Nothing a guest writes outlives it, and what it only reads would make the host write to its disk, or read
+        # again what it had in memory. With flags a read tells what that is.
+        **{name: [_return(_ERRNO)] for name in ("fsync", "fdatasync", "fadvise64")},
+        **{name: _among(5, (0,), _ALLOW, _return(_ERRNO | ENOTSUP)) for name in ("preadv2", "pwritev2")},
         "prlimit64": _among(0, (0,), _ALLOW, _return(_ERRNO | EPERM)),
         "ioctl": _among(1, _IOCTL_ALLOWED, _ALLOW, _return(_ERRNO | ENOTTY)),
         # Locks are granted without being taken: a guest has nobody to share a file with, and a real lock on a file of
