@@ -28,6 +28,11 @@ from callgate import (
 from callgate.outbox import Outbox
 from callgate.sandboxes import LocalSandbox
 
+DRIVES = pytest.mark.parametrize(
+    "drive",
+    [lambda runner, program: runner.run(program), lambda runner, program: asyncio.run(runner.arun(program))],
+    ids=["threads", "asyncio"],
+)
 PAY = "refund(user='u')\nlen(whole)"
 PROGRAMS_THAT_LOAD = [
     pytest.param(f"for _ in range(12): whole = load_value(handle)\n{PAY}", id="one by one"),
@@ -192,19 +197,34 @@ def test_a_kept_value_is_held_once_however_often_it_is_loaded(sandbox, tmp_path,
     assert held_of(again) == 1
 
 
+@DRIVES
+def test_many_kept_values_do_not_fill_the_host(sandbox, tmp_path, drive):
+    store = SqliteJournal(tmp_path / "journal.db")
+    runner = CodeRunner([rows], sandbox=sandbox, journal=store, limits=Limits(frame_mb=2))
+    handles = [drive(runner, f"'{n}' * 900_000").truncated[0].handle for n in range(4)]
+    outcome = drive(
+        runner,
+        f"""
+found = []
+for handle in {handles * 2!r}:
+    try:
+        found.append(len(load_value(handle)))
+    except ToolFailed as error:
+        found.append(str(error))
+found
+""",
+    )
+    assert outcome.value[:2] == outcome.value[4:6] == [900_000] * 2
+    for text in (*outcome.value[2:4], *outcome.value[6:]):
+        assert "has loaded 1,800,004 bytes of kept values and may load 2,097,152 in all" in text
+
+
 def held_of(outcome):
     """Return how many texts the results of load_value are; each of them was given."""
     results = [call.result for call in outcome.calls if call.tool == "load_value"]
     assert len(results) == 12
     assert {len(text) > 262_144 for text in results} == {True}
     return len(set(map(id, results)))
-
-
-DRIVES = pytest.mark.parametrize(
-    "drive",
-    [lambda runner: runner.run("1 + 1"), lambda runner: asyncio.run(runner.arun("1 + 1"))],
-    ids=["threads", "asyncio"],
-)
 
 
 @DRIVES
@@ -221,7 +241,7 @@ def test_an_end_that_cannot_be_stored_is_raised(sandbox, drive, error):
             self.append(key, position, lines)
 
     with pytest.raises(error, match="full"):
-        drive(CodeRunner([rows], sandbox=sandbox, journal=Full()))
+        drive(CodeRunner([rows], sandbox=sandbox, journal=Full()), "1 + 1")
 
 
 @DRIVES
@@ -239,12 +259,12 @@ def test_an_end_that_cannot_be_written_down_gives_way_to_a_plain_one_or_is_raise
 
     monkeypatch.setattr(Outbox, "record_end", record_end)
     runner, most = CodeRunner([rows], sandbox=sandbox), 1
-    outcome = drive(runner)
+    outcome = drive(runner, "1 + 1")
     assert (outcome.status, outcome.error.type, outcome.value) == ("failed", "ProtocolError", None)
     assert '"e":"ended"' in outcome.journal.lines[-1]
     failures, most = [], 9
     with pytest.raises(error, match="too much"):
-        drive(runner)
+        drive(runner, "1 + 1")
 
 
 def test_kept_values_do_not_cross_threads(runner):
