@@ -25,7 +25,19 @@ from callgate import (
     UsageError,
     tool,
 )
+from callgate.outbox import Outbox
 from callgate.sandboxes import LocalSandbox
+
+DRIVES = pytest.mark.parametrize(
+    "drive",
+    [lambda runner, program: runner.run(program), lambda runner, program: asyncio.run(runner.arun(program))],
+    ids=["threads", "asyncio"],
+)
+PAY = "refund(user='u')\nlen(whole)"
+PROGRAMS_THAT_LOAD = [
+    pytest.param(f"for _ in range(12): whole = load_value(handle)\n{PAY}", id="one by one"),
+    pytest.param(f"whole = call_tools([('load_value', {{'handle': handle}})] * 12)[3]\n{PAY}", id="at once"),
+]
 
 
 @tool(effect="read")
@@ -168,6 +180,91 @@ def test_output_too_large_to_show_is_cut_alike(run):
     (cut,) = outcome.truncated
     assert (cut.part, len(outcome.text) < 9000) == ("stdout", True)
     assert run(f"t = load_value({cut.handle!r})\nt.count('line')").value == 3000
+
+
+@pytest.mark.parametrize("program", PROGRAMS_THAT_LOAD)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "asyncio"])
+def test_a_kept_value_is_held_once_however_often_it_is_loaded(sandbox, tmp_path, asynchronous, program):
+    store = SqliteJournal(tmp_path / "journal.db")  # each read of it is a text of its own
+    runner = CodeRunner([rows, refund], sandbox=sandbox, journal=store, interrupt_on={"refund": True})
+    drive = [lambda *given, **more: asyncio.run(runner.arun(*given, **more)), runner.run][not asynchronous]
+    answer = [lambda *given: asyncio.run(runner.aresume(*given)), runner.resume][not asynchronous]
+    (cut,) = drive("data = rows(n=12_000)\ndata").truncated
+    outcome = drive(f"handle = {cut.handle!r}\n{program}", id="many")
+    assert held_of(outcome) == 1
+    again = answer("many", {outcome.waiting[0].id: "approve"})
+    assert again.value == 12_000
+    assert held_of(again) == 1
+
+
+@DRIVES
+def test_many_kept_values_do_not_fill_the_host(sandbox, tmp_path, drive):
+    store = SqliteJournal(tmp_path / "journal.db")
+    runner = CodeRunner([rows], sandbox=sandbox, journal=store, limits=Limits(frame_mb=2))
+    handles = [drive(runner, f"'{n}' * 900_000").truncated[0].handle for n in range(4)]
+    outcome = drive(
+        runner,
+        f"""
+found = []
+for handle in {handles * 2!r}:
+    try:
+        found.append(len(load_value(handle)))
+    except ToolFailed as error:
+        found.append(str(error))
+found
+""",
+    )
+    assert outcome.value[:2] == outcome.value[4:6] == [900_000] * 2
+    for text in (*outcome.value[2:4], *outcome.value[6:]):
+        assert "has loaded 1,800,004 bytes of kept values and may load 2,097,152 in all" in text
+
+
+def held_of(outcome):
+    """Return how many texts the results of load_value are; each of them was given."""
+    results = [call.result for call in outcome.calls if call.tool == "load_value"]
+    assert len(results) == 12
+    assert {len(text) > 262_144 for text in results} == {True}
+    return len(set(map(id, results)))
+
+
+@DRIVES
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, JournalError, OSError])
+@pytest.mark.timeout(30)
+def test_an_end_that_cannot_be_stored_is_raised(sandbox, drive, error):
+    class Full(MemoryJournal):
+        def append(self, key, position, lines):
+            if any('"e":"ended"' in line for line in lines):
+                raise error("full")
+            super().append(key, position, lines)
+
+        async def aappend(self, key, position, lines):
+            self.append(key, position, lines)
+
+    with pytest.raises(error, match="full"):
+        drive(CodeRunner([rows], sandbox=sandbox, journal=Full()), "1 + 1")
+
+
+@DRIVES
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, OverflowError])
+@pytest.mark.timeout(30)
+def test_an_end_that_cannot_be_written_down_gives_way_to_a_plain_one_or_is_raised(sandbox, drive, error, monkeypatch):
+    failures = []
+    record = Outbox.record_end
+
+    def record_end(self, *given):
+        if len(failures) < most:
+            failures.append(given)
+            raise error("too much")
+        record(self, *given)
+
+    monkeypatch.setattr(Outbox, "record_end", record_end)
+    runner, most = CodeRunner([rows], sandbox=sandbox), 1
+    outcome = drive(runner, "1 + 1")
+    assert (outcome.status, outcome.error.type, outcome.value) == ("failed", "ProtocolError", None)
+    assert '"e":"ended"' in outcome.journal.lines[-1]
+    failures, most = [], 9
+    with pytest.raises(error, match="too much"):
+        drive(runner, "1 + 1")
 
 
 def test_kept_values_do_not_cross_threads(runner):

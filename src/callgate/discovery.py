@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -59,19 +61,29 @@ def describe(catalogue: Catalogue, name: str) -> dict[str, JSON]:
     }
 
 
-def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable[[str], str]) -> dict[str, Tool]:
+def reserved_tools(
+    catalogue: Catalogue, store: JournalStore, kept_key: Callable[[str], str], most: int
+) -> dict[str, Tool]:
     """Return load_value, search_tools and describe_tool for one action, by name.
 
     Args:
         catalogue: the action's.
         store: where values are kept.
         kept_key: turns a handle into the key of the action's own thread.
+        most: bytes that the values a program loads may take together; one may always be loaded.
     """
     loaded: dict[str, Result] = {}  # the host holds a large value once, however often it is asked for
+    one_by_one, aone_by_one = threading.Lock(), asyncio.Lock()
 
     def found(handle: str, lines: list[str]) -> Result:
         if not lines:
             raise ToolFailed(f"no value is kept under {handle!r} in this thread")
+        before = sum(len(each.text) for each in loaded.values())
+        if before and before + len(lines[0]) > most:
+            raise ToolFailed(
+                f"this program has loaded {before:,} bytes of kept values and may load {most:,} in all; "
+                "load fewer of them, or do the rest in another program"
+            )
         return loaded.setdefault(handle, Result(text=lines[0]))
 
     def checked(call: Call) -> str:
@@ -82,11 +94,13 @@ def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable
 
     async def aload(call: Call) -> Result:
         handle = checked(call)
-        return loaded.get(handle) or found(handle, await store.aread(kept_key(handle)))
+        async with aone_by_one:
+            return loaded.get(handle) or found(handle, await store.aread(kept_key(handle)))
 
     def load(call: Call) -> Result:
         handle = checked(call)
-        return loaded.get(handle) or found(handle, store.read(kept_key(handle)))
+        with one_by_one:
+            return loaded.get(handle) or found(handle, store.read(kept_key(handle)))
 
     return {
         "load_value": _reserved("load_value", "handle", load, aload),

@@ -374,13 +374,13 @@ class Gate:
         """Nothing more of this pass reaches the guest; last follows once everything in front of it is durable."""
         if self._over:
             return
-        self._over = True
         if isinstance(last, End) and last.status != "lost":
             if self._recording.unresolved(self.calls):
                 text = "it is unknown whether a write happened that an earlier pass had started"
                 last = broken("UnknownOutcome", text, self.product.printed, lost=True)
             else:
                 self._out.record_end(last, self.product, self._limits.shown_chars)
+        self._over = True  # only now: an end that cannot be written down is followed by another one
         end = last
         self._out.after(lambda: self._out.add(end))
 

@@ -252,7 +252,9 @@ class CodeRunner:
         return self._report(action, one.gate, await drive_async(one))
 
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
-        reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
+        reserved = reserved_tools(
+            self.catalogue, self._store, functools.partial(kept_key, action.journal), action.limits.frame_mb << 20
+        )
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
         gate = Gate(
             action=action.id,

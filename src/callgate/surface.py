@@ -13,10 +13,11 @@ EXECUTE_CODE = "execute_code"
 
 _RULES = """\
 Run a Python program that calls tools. Only what it prints and the value of its last expression come back: filter, \
-join and aggregate inside the program instead of showing raw data. Each run starts fresh, with the standard library \
-and no network or files; the clock is the program's own and CPU work does not move it. Tools are functions; results \
-are plain values, not text. A failing tool raises ToolFailed, a refused call Refused. Parallel: call_tools([(name, \
-arguments), ...]), threads, or await asyncio.gather(...). Calls already made are not undone when a program fails.
+join and aggregate inside the program instead of showing raw data. Each run starts fresh, with the standard library, \
+no network and no files but its own; those left in /out are kept. The clock is the program's own and CPU work does not \
+move it. Tools are functions; results are plain values, not text. A failing tool raises ToolFailed, a refused call \
+Refused. Parallel: call_tools([(name, arguments), ...]), threads, or await asyncio.gather(...). Calls already made are \
+not undone when a program fails.
 
 Tools:
 """

@@ -34,7 +34,7 @@ IMPORT_SECONDS = 60.0
 
 _LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "places", "tree", "launch")
 _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server")
-_BOUNDS = Struct("!III")
+_BOUNDS = Struct("!IIII")
 _LARGEST = (1 << 32) - 1
 _ROOM = 1 << 20
 # What the library would do in each forked guest: renew locks that nobody holds, and random numbers that get a seed.
@@ -48,11 +48,12 @@ class Bounds(NamedTuple):
     memory_mb: int
     disk_mb: int
     cpu_seconds: int
+    threads: int
 
     @classmethod
     def of(cls, limits: Limits) -> Bounds:
         """Return the bounds that limits ask for."""
-        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
+        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds, limits.threads)
         return cls(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
 
 

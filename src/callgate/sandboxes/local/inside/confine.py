@@ -45,15 +45,15 @@ class Confinement:
         Raises:
             LayerMissing: if a layer cannot be had. Nothing untrusted may run then.
         """
-        others = 0
         if self._namespaces:
             namespaces.own_mounts_and_ipc()
             tree.own_files(bounds.disk_mb)
             namespaces.own_user()
         identity.drop_capabilities(bounding=self._namespaces)
         identity.forbid_new_privileges()
+        others = rlimits.running()
+        more = rlimits.MORE_THREADS if self._namespaces else rlimits.MORE_AMONG_OTHERS
         if not self._namespaces:
-            others = rlimits.running() - 1
             _go_where_a_guest_expects_to_be()
         if self._landlock is not None:
             self._landlock.restrict()
@@ -61,7 +61,7 @@ class Confinement:
         identity.close_to_others()
         standard_descriptors()  # a description of its own: flags set on a shared one would reach other guests
         os.closerange(CHANNEL + 1, 1 << 20)
-        rlimits.limit(bounds, self._mapped_mb, others)
+        rlimits.limit(bounds, self._mapped_mb, others + more)
         if self._filter:
             seccomp.install(self._filter if self._namespaces else seccomp.bound(self._filter, os.getpid()))
 
