@@ -385,7 +385,7 @@ class Gate:
                 text = "it is unknown whether a write happened that an earlier pass had started"
                 last = broken("UnknownOutcome", text, self._printed, lost=True)
             else:
-                self._out.record_end(last, "".join(self.output), self._limits.shown_chars)
+                self._out.record_end(last, "".join(self.output), self._limits.shown_chars, self.calls, self.warnings)
         end = last
         self._out.after(lambda: self._out.add(end))
 

@@ -11,6 +11,8 @@ edit or a missing line is found when the journal is read; the digest of the last
     {"e":"done",     CALL, "value"|"kept"|"error"}                  a call is over ("undelivered": after the end)
     {"e":"resumed",  "at", "wall"}                                  a replay is complete, the program goes on from here
     {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept"}
+                     ("calls": those of the last pass, where the lines before do not say which and in what order;
+                     "warnings")
 
 CALL is "call", "tool", "key", "n", "at", and "args" in the first line about a call (but for a refused one with large
 arguments). `call` is a label, and never moves to another call; the identity is (tool, key, n): `key` is the SHA-256 of
@@ -32,7 +34,7 @@ from typing import Protocol
 from callgate.codec import JSON, decode, digest, encode
 from callgate.errors import JournalError
 
-__all__ = ["FORMAT", "INLINE", "Journal", "JournalStore", "MemoryJournal", "SqliteJournal"]
+__all__ = ["FORMAT", "INLINE", "Journal", "JournalStore", "MemoryJournal", "SqliteJournal", "kept_key"]
 
 FORMAT = 1
 """Version of the lines above."""
@@ -129,6 +131,12 @@ class JournalStore(Protocol):
     async def aread(self, key: str) -> list[str]:
         """The awaitable twin of `read`."""
         ...
+
+
+def kept_key(journal: Journal, handle: str) -> str:
+    """Return where a kept value is stored: with its thread, never across threads."""
+    thread = journal.header["thread"]
+    return f"kept/{len(thread)}/{thread}/{handle}"
 
 
 def _taken(key: str, position: int) -> JournalError:

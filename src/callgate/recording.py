@@ -189,7 +189,9 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
         case _:
             record.result = _result(entry, kept)
             recording.order.append(record)
-            recording.decisions.pop(key, None)
+            decision = recording.decisions.pop(key, None)
+            if decision is not None and decision.arguments is not None:
+                record.ran = decision.arguments  # a read: nothing was written when it started
     return record
 
 

@@ -11,7 +11,7 @@ from callgate.outbox import handle_of
 from callgate.outcome import CallRecord, Fault, Outcome, render
 from callgate.steps import End, Pause
 
-__all__ = ["report", "report_rejected"]
+__all__ = ["fault_of", "report", "report_rejected"]
 
 
 def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, limits: Limits) -> Outcome:
@@ -21,7 +21,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
     stdout = "".join(gate.output)
     value_text = end.value if end is not None else "null"
     kept = (("stdout", encode(stdout)), ("value", value_text))
-    fault = _fault(end.error, program) if end is not None else None
+    fault = fault_of(end.error, program) if end is not None else None
     limit = end.limit if end is not None else None
     waiting = last.waiting if isinstance(last, Pause) else ()
     calls = tuple(map(_record, gate.calls))
@@ -57,7 +57,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
 
 def report_rejected(*, journal: Journal, program: str) -> Outcome:
     """Return the outcome of a program that was not run: its journal says why."""
-    fault = _fault(journal.entries()[-1]["error"], program)
+    fault = fault_of(journal.entries()[-1]["error"], program)
     text, _ = render(
         status="rejected",
         stdout="",
@@ -85,7 +85,7 @@ def report_rejected(*, journal: Journal, program: str) -> Outcome:
     )
 
 
-def _fault(error: dict[str, JSON] | None, program: str) -> Fault | None:
+def fault_of(error: dict[str, JSON] | None, program: str) -> Fault | None:
     """Read what an untrusted guest, or the gate, says of an error."""
     if error is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import platform
 import secrets
@@ -22,7 +23,7 @@ from callgate.driver_threads import drive
 from callgate.errors import JournalError, ProgramError, UsageError
 from callgate.gate import Gate
 from callgate.invoking import ainvoke_tool, invoke_tool, unless_reserved
-from callgate.journal import FORMAT, Journal, JournalStore, MemoryJournal
+from callgate.journal import FORMAT, Journal, JournalStore, MemoryJournal, kept_key
 from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
@@ -100,6 +101,12 @@ class CodeRunner:
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
 
+    def on(self, store: JournalStore) -> CodeRunner:
+        """Return the same runner over another store."""
+        twin = copy.copy(self)
+        twin._store = store
+        return twin
+
     # ---- new actions
 
     def run(
@@ -158,7 +165,7 @@ class CodeRunner:
         return await self._ago(action, guest, invoke)
 
     def _prepare(self, program: str, given_id: str | None, key: str | None, thread: str) -> _Action:
-        action_id = given_id or _made_up_id()
+        action_id = given_id or f"run-{uuid.uuid4().hex[:12]}"
         try:
             encode([action_id, key, thread])
         except NotJSON as error:
@@ -232,7 +239,7 @@ class CodeRunner:
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
         journal = _journal(id, self._store.read(id))
-        kept = {handle: self._store.read(_kept_key(journal, handle)) for handle in kept_handles(journal)}
+        kept = {handle: self._store.read(kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
         guest = self._direct(action) or self._sandbox.start(action.limits)
         with _guarded(guest):
@@ -249,7 +256,7 @@ class CodeRunner:
     ) -> Outcome:
         """The awaitable twin of `resume`."""
         journal = _journal(id, await self._store.aread(id))
-        kept = {handle: await self._store.aread(_kept_key(journal, handle)) for handle in kept_handles(journal)}
+        kept = {handle: await self._store.aread(kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
         guest = self._direct(action) or await self._sandbox.astart(action.limits)
         with _guarded(guest):
@@ -308,7 +315,7 @@ class CodeRunner:
         return self._report(action, one.gate, await drive_async(one))
 
     def _pass(self, action: _Action, guest: Guest, invoke: Invoke) -> Pass:
-        reserved = reserved_tools(self.catalogue, self._store, functools.partial(_kept_key, action.journal))
+        reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
         gate = Gate(
             action=action.id,
@@ -324,7 +331,7 @@ class CodeRunner:
             opening=self._opening(action),
             store=self._store,
             key=action.key,
-            kept=functools.partial(_kept_key, action.journal),
+            kept=functools.partial(kept_key, action.journal),
             limits=action.limits,
             invoke=invoke,
             listen=self._listen if self._on_event is not None else None,
@@ -366,16 +373,6 @@ def _journal(action_id: str, lines: list[str]) -> Journal:
     if (written := journal.header.get("format")) != FORMAT:
         raise JournalError(f"action {action_id!r} was written in format {written}, this version reads {FORMAT}")
     return journal
-
-
-def _kept_key(journal: Journal, handle: str) -> str:
-    """Return where a kept value is stored: with its thread, never across threads."""
-    thread = journal.header["thread"]
-    return f"kept/{len(thread)}/{thread}/{handle}"
-
-
-def _made_up_id() -> str:
-    return f"run-{uuid.uuid4().hex[:12]}"
 
 
 @contextmanager
