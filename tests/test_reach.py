@@ -52,11 +52,10 @@ UNSEEN = {
     "an unpacked list": "call_tools([*todo])",
     "an item from elsewhere": "call_tools([('rows', {}), one])",
     "call_tool as a value": "run = call_tool\nrun('rows')",
-    "call_tool rebound": "def call_tool(*args): ...\ncall_tool('rows')",
     "eval": "eval('refund(order=1)')",
     "globals": "globals()['refund'](order=1)",
     "a function's globals": "(lambda: 0).__globals__['refund']",
-    "too deep to look at": "x = " + "+".join("1" for _ in range(3_000)),
+    "too deep to look at": "x = " + "+".join("1" for _ in range(1_500)),
 }
 
 
