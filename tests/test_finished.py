@@ -123,7 +123,7 @@ def test_resumed_actions_too(sandbox: FakeSandbox) -> None:
     paused = runner.resume("a", {paused.waiting[0].id: edit})
     assert not is_over(paused.journal)
     ended = runner.resume("a", {paused.waiting[0].id: {"type": "reject", "message": "no"}})
-    assert [call.arguments for call in ended.calls][0] == {"count": 2}
+    assert ended.calls[0].arguments == {"count": 2}
     assert ended.status == "failed"
     assert parts(again(store, "a")) == parts(ended)
 

@@ -28,7 +28,10 @@ ALL = ("rows", "refund", "send-mail", "class")
 SEEN = {
     "nothing": ("1 + 1", ()),
     "a function": ("refund(order=1)", ("refund",)),
-    "one in a branch": ("if False:\n    rows()\ndef f():\n    return [refund(order=n) for n in ()]", ("rows", "refund")),
+    "one in a branch": (
+        "if False:\n    rows()\ndef f():\n    return [refund(order=n) for n in ()]",
+        ("rows", "refund"),
+    ),
     "an alias": ("pay = refund\npay(order=1)", ("refund",)),
     "passed on": ("list(map(refund, []))", ("refund",)),
     "a name as text": ("call_tool('refund', order=1)", ("refund",)),

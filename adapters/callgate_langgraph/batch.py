@@ -1,123 +1,216 @@
-"""The calls of one AIMessage, where at least one of them is code."""
+"""The calls of one AIMessage, where at least one is code or may need a human."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from langchain_core.messages import ToolCall
-from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_executor_for_config
-from langgraph.prebuilt import ToolNode
 
+from callgate.codec import JSON, decode
+from callgate.decisions import Decision
+from callgate.runner import Event
 from callgate_langgraph.actions import CodeAction
-from callgate_langgraph.forms import Output, combine, flatten, is_messages, with_calls
-from callgate_langgraph.lift import answer_in
-from callgate_langgraph.memory import Unreturned
+from callgate_langgraph.approvals import Approvals, Question, Setting, Unfit, request
+from callgate_langgraph.forms import combine
+from callgate_langgraph.interrupts import NodeInterrupts
+from callgate_langgraph.keeping import Keeping
+from callgate_langgraph.plain import PlainCalls
+from callgate_langgraph.steps import Step, Steps
+from callgate_langgraph.turn import Asked, Ref, Turn
 
 __all__ = ["Batch"]
 
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """Runs the code actions of a message beside one another, then its plain calls through a plain ToolNode.
+    """One entry of a node run: the code actions beside one another, then the plain calls.
 
-    The plain calls come last because they may interrupt, which starts the node run over: actions that are over are
-    then answered from memory.
+    LangGraph enters the node anew after an interrupt, a crash or a retry. Then everything that is over comes from the
+    journal, and the rest goes on. The plain calls come last, when no action waits.
     """
 
-    calls: Sequence[ToolCall]
     actions: Mapping[int, CodeAction]
     """By the position of their call."""
-    input: Any
-    config: RunnableConfig
-    plain: ToolNode
+    plain: PlainCalls
+    turn: Turn
+    keeping: Keeping
+    gates: Approvals
+    setting: Setting
+    interrupts: NodeInterrupts
+    as_list: bool
+    """Whether the node returns a list of messages."""
     messages_key: str
-    unreturned: Unreturned[list[Output]]
-    task: str | None
-    """The task of the graph that this is, the same when it is run again; None outside a graph."""
+    task: str
+    """The task of the graph that this is, the same when it is entered again."""
+    tell: Callable[[Event], None]
 
-    _done: dict[int, list[Output]] = field(default_factory=dict[int, list[Output]])
-
-    def run(self) -> Any:
+    def steps(self) -> Steps[Any]:
         """Run everything and return what the node returns.
 
         Raises:
+            GraphInterrupt: while somebody has to answer.
             SandboxError: if a program could not run.
+            JournalError: if a journal was changed, or another run goes on with it.
+            ReplayDivergence: if a program does not repeat what its journal holds.
+            UsageError: if somebody has to be asked, and the graph has no checkpointer to wait in.
             Exception: what the ToolNode raises of the plain calls.
         """
-        try:
-            ready = self._not_done()
-            if len(ready) == 1:
-                self._run(ready[0])
-            elif ready:
-                with get_executor_for_config(self.config) as executor:
-                    running = [executor.submit(self._run, at) for at in ready]
-                for one in running:  # all are over: the executor waits for them
-                    one.result()
-            rest = self._plain_input()
-            result = self.plain.invoke(rest, self.config) if rest is not None else None
-        except BaseException:
-            self._keep()
-            raise
-        return self._merged(result)
+        yield from self.turn.load()
+        for action in self.actions.values():
+            yield from action.load()
+        self.plain.load()
+        if not self.actions and self.turn.asked is None and not self.plain.questions():
+            return (yield self.plain.untouched())
+        yield from self._hear()
+        self.plain.load()
+        ready = [action for action in self.actions.values() if action.outputs is None and not self._rests(action)]
+        yield Step(lambda: self._run_all(ready), lambda: self._arun_all(ready))
+        yield from self._ask_about_calls()
+        yield from self.plain.run()
+        yield from self._ask_for_tools()
+        return self._merged()
 
-    async def arun(self) -> Any:
-        """The awaitable twin of `run`."""
-        try:
-            running = [self._arun(at) for at in self._not_done()]
-            for one in await asyncio.gather(*running, return_exceptions=True):
-                if one is not None:
-                    raise one
-            rest = self._plain_input()
-            result = await self.plain.ainvoke(rest, self.config) if rest is not None else None
-        except BaseException:
-            self._keep()
-            raise
-        return self._merged(result)
-
-    def _run(self, at: int) -> None:
-        self._done[at] = self.actions[at].run(self.config)
-
-    async def _arun(self, at: int) -> None:
-        self._done[at] = await self.actions[at].arun(self.config)
-
-    def _not_done(self) -> list[int]:
-        """Return the actions that an earlier run of this task did not finish."""
-        for at in self.actions if self.task is not None else ():
-            if (result := self.unreturned.take(self._key(at))) is not None:
-                self._done[at] = result
-        return [at for at in self.actions if at not in self._done]
-
-    def _keep(self) -> None:
-        if self.task is not None:
-            for at, result in self._done.items():
-                self.unreturned.keep(self._key(at), result)
-
-    def _key(self, at: int) -> tuple[str, ...]:
-        call = self.calls[at]
-        return (str(self.task), str(at), str(call["id"]), str(call["args"].get("code")))
-
-    def _plain_input(self) -> Any:
-        calls = [call for at, call in enumerate(self.calls) if at not in self.actions]
-        return with_calls(self.input, calls, self.messages_key) if calls else None
-
-    def _merged(self, result: Any) -> Any:
+    def _merged(self) -> Any:
         """Return all outputs in the order of the calls, in the form of the input."""
-        placed = [(at, one) for at, outputs in self._done.items() for one in outputs]
-        at = len(self.calls)
-        for one in flatten(result, self.messages_key) if result is not None else ():
-            at = next((at for at in self._open() if self._answered(one, at)), at)
-            placed.append((at, one))
-        placed.sort(key=lambda pair: pair[0])
-        outputs = [one for _, one in placed]
-        return combine(outputs, as_list=is_messages(self.input), messages_key=self.messages_key)
+        found = {at: action.outputs or [] for at, action in self.actions.items()} | self.plain.outputs
+        outputs = [one for at in sorted(found) for one in found[at]]
+        return combine(outputs, as_list=self.as_list, messages_key=self.messages_key)
 
-    def _open(self) -> list[int]:
-        return [at for at in range(len(self.calls)) if at not in self.actions]
+    # ---- code actions
 
-    def _answered(self, output: Output, at: int) -> bool:
-        call_id = self.calls[at]["id"]
-        return call_id is not None and answer_in([output], call_id, self.messages_key)[0] is not None
+    def _rests(self, action: CodeAction) -> bool:
+        """Say whether an action still waits for answers that are to come."""
+        asked = self.turn.asked
+        known = asked is not None and asked.answered and asked.lengths.get(action.at) == action.lines
+        return known and not action.decisions
+
+    def _run_all(self, actions: Sequence[CodeAction]) -> None:
+        if len(actions) == 1:
+            actions[0].run()
+        elif actions:
+            with get_executor_for_config(self.setting.config) as executor:
+                running = [executor.submit(action.run) for action in actions]
+            for one in running:  # all are over: the executor waits for them
+                one.result()
+
+    async def _arun_all(self, actions: Sequence[CodeAction]) -> None:
+        for one in await asyncio.gather(*(action.arun() for action in actions), return_exceptions=True):
+            if one is not None:
+                raise one
+
+    # ---- hearing what humans answered
+
+    def _hear(self) -> Steps[None]:
+        """Take the answer to the question that is open, if one is, and hand decisions to the actions they are for.
+
+        Raises:
+            GraphInterrupt: if nobody has answered yet.
+        """
+        waits = self.turn.waits
+        if waits is not None and waits.kind == "tool":
+            yield from self._hear_for_tool(waits)
+        elif waits is not None:
+            yield from self._hear_about_calls(waits)
+        asked = self.turn.asked
+        for action in self.actions.values():
+            if asked is not None and asked.lengths.get(action.at) == action.lines:  # else it was handed them before
+                action.decisions = {
+                    call: _mapping(self.turn.decisions[at, call])
+                    for at, call in asked.calls
+                    if at == action.at and (at, call) in self.turn.decisions
+                }
+
+    def _hear_about_calls(self, waits: Asked) -> Steps[None]:
+        questions = yield from self._repeated(waits)
+        if questions is None:
+            return
+        index = yield from self._index(waits)
+        answer = self.interrupts.again(index, self._request(questions, waits.error))
+        try:
+            decisions = self.gates.read(answer, questions)
+        except Unfit as error:
+            yield from self._ask(questions, str(error))
+        else:
+            self.turn.decide(decisions)
+            yield from self._heard()
+
+    def _hear_for_tool(self, waits: Asked) -> Steps[None]:
+        index = yield from self._index(waits)
+        question = self.keeping.unpack(self.turn.interrupted[waits.calls[0]].question)
+        answer = self.interrupts.again(index, question.value, question.response_schema)
+        self.turn.answer(self.keeping.pack(answer))
+        yield from self._heard()
+
+    def _heard(self) -> Steps[None]:
+        yield from self.turn.save()
+
+    def _repeated(self, waits: Asked) -> Steps[list[Question] | None]:
+        """Return the questions that were asked; None if a call does not wait as it did, and has to ask anew."""
+        known: dict[Ref, Question] = {(one.at, one.id): one for one in self.plain.questions()}
+        for action in self.actions.values():
+            if waits.lengths.get(action.at) == action.lines:
+                known.update({(one.at, one.id): one for one in (yield from action.questions())})
+        return [known[ref] for ref in waits.calls] if all(ref in known for ref in waits.calls) else None
+
+    def _index(self, waits: Asked) -> Steps[int]:
+        """Return the position of an open question among the interrupts of this task.
+
+        It is another one where the state was updated meanwhile, or the answers before it were lost in a crash.
+        """
+        given = self.interrupts.given
+        index = min(waits.index, given) if waits.task == self.task else given
+        if (index, self.task) != (waits.index, waits.task):
+            self.turn.ask(replace(waits, task=self.task, index=index))
+            yield from self.turn.save()
+        return index
+
+    # ---- asking
+
+    def _ask_about_calls(self) -> Steps[None]:
+        """Ask about all calls that wait, in one interrupt."""
+        questions = [*self.plain.questions(), *(one for action in self.actions.values() for one in action.waiting)]
+        if questions:
+            yield from self._ask(sorted(questions, key=lambda one: one.at), None)
+
+    def _ask_for_tools(self) -> Steps[None]:
+        """Ask what the first tool asks that interrupted itself."""
+        ref = self.plain.interrupted()
+        if ref is not None:
+            question = self.keeping.unpack(self.turn.interrupted[ref].question)
+            yield from self._first(question.value, question.response_schema, kind="tool", calls=[ref], error=None)
+
+    def _ask(self, questions: Sequence[Question], error: str | None) -> Steps[None]:
+        for one in questions:
+            if one.at not in self.actions and error is None:
+                asked: Event = {"type": "callgate.call", "status": "waiting", "id": one.id, "tool": one.tool}
+                self.tell({**asked, "arguments": one.arguments})
+        calls = [(one.at, one.id) for one in questions]
+        yield from self._first(self._request(questions, error), None, kind="approval", calls=calls, error=error)
+
+    def _first(
+        self, value: Any, schema: Any, *, kind: Literal["approval", "tool"], calls: list[Ref], error: str | None
+    ) -> Steps[None]:
+        self.interrupts.check()
+        lengths = {action.at: action.lines for action in self.actions.values() if action.outputs is None}
+        index = self.interrupts.given
+        self.turn.ask(Asked(kind=kind, calls=calls, task=self.task, index=index, lengths=lengths, error=error))
+        yield from self.turn.save()
+        self.interrupts.first(value, schema)
+
+    def _request(self, questions: Sequence[Question], error: str | None) -> dict[str, Any]:
+        settings = {
+            one.at: self.actions[one.at].setting if one.at in self.actions else self.setting for one in questions
+        }
+        heads = {action.id: action.journal.head for action in self.actions.values() if action.journal is not None}
+        return request(questions, self.gates, settings, heads=heads, error=error)
+
+
+def _mapping(decision: Decision) -> dict[str, JSON]:
+    """Return a decision as `CodeRunner.resume` takes it."""
+    told: dict[str, JSON] = {"type": decision.type, "message": decision.message, "value": decode(decision.value)}
+    if decision.arguments is not None:
+        told["edited_action"] = {"args": decode(decision.arguments)}
+    return told

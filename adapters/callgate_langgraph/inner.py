@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from typing import Any
 
 from langchain_core.messages import ToolCall
@@ -15,14 +13,13 @@ from langgraph.types import Command
 
 from callgate import Call, Tool, ToolFailed, UsageError
 from callgate_langchain.raw import Capture, capture, text_of
-from callgate_langgraph.forms import flatten, is_messages, with_calls
+from callgate_langgraph.forms import Output, flatten, is_messages, with_calls
+from callgate_langgraph.interrupts import scoped
 from callgate_langgraph.lift import answer_in, without_answer
 from callgate_langgraph.state import SeenState
+from callgate_langgraph.updates import Updates
 
 __all__ = ["InnerCalls"]
-
-_SCRATCHPAD = "__pregel_scratchpad"
-"""Where LangGraph keeps the answers to interrupts of the running task. It has no public name."""
 
 
 class InnerCalls:
@@ -31,15 +28,16 @@ class InnerCalls:
     Args:
         node: the user's tools, as stand-ins that note raw values, with the user's error handling and wrappers.
         state: of the graph; later calls see the updates of earlier ones.
+        updates: where those are kept.
         config: the action's.
         messages_key: of the state.
     """
 
-    def __init__(self, node: ToolNode, state: SeenState, config: RunnableConfig, messages_key: str) -> None:
-        self._node, self._state, self._messages_key = node, state, messages_key
-        self._config = _without_answers(config)
-        self.commands: list[tuple[str, Command[Any]]] = []
-        """Id of a call and a Command it gave."""
+    def __init__(
+        self, node: ToolNode, state: SeenState, updates: Updates, config: RunnableConfig, messages_key: str
+    ) -> None:
+        self._node, self._state, self._updates = node, state, updates
+        self._config, self._messages_key = config, messages_key
         self.left: GraphBubbleUp | None = None
         """Control flow that has to leave the node: a Command of a subgraph for its parent, say."""
 
@@ -52,17 +50,24 @@ class InnerCalls:
         """
         with capture(call.id) as captured:
             try:
-                return self._take(call, self._node.invoke(self._request(call), self._config), captured)
+                outputs = self._outputs(self._node.invoke(self._request(call), self._scoped(call)))
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
+            self._updates.keep(call.id, self._commands(call, outputs))
+            return self._value(call, outputs, captured)
 
     async def ainvoke(self, tool: Tool, call: Call) -> Any:
         """The awaitable twin of `invoke`."""
         with capture(call.id) as captured:
             try:
-                return self._take(call, await self._node.ainvoke(self._request(call), self._config), captured)
+                outputs = self._outputs(await self._node.ainvoke(self._request(call), self._scoped(call)))
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
+            await self._updates.akeep(call.id, self._commands(call, outputs))
+            return self._value(call, outputs, captured)
+
+    def _scoped(self, call: Call) -> RunnableConfig:
+        return scoped(self._config, call.id).config
 
     def _request(self, call: Call) -> Any:
         asked: ToolCall = {"name": call.tool, "args": call.arguments, "id": call.id, "type": "tool_call"}
@@ -71,15 +76,22 @@ class InnerCalls:
             return with_calls(state, [asked], self._messages_key)
         return {"__type": "tool_call_with_context", "tool_call": asked, "state": state}
 
-    def _take(self, call: Call, result: Any, captured: Capture) -> Any:
-        outputs = flatten(result, self._messages_key)
-        answer, in_command = answer_in(outputs, call.id, self._messages_key)
+    def _outputs(self, result: Any) -> list[Output]:
+        return flatten(result, self._messages_key)
+
+    def _commands(self, call: Call, outputs: list[Output]) -> list[Command[Any]]:
+        """Return the Commands among the outputs of a call, and let later calls see their updates."""
+        commands: list[Command[Any]] = []
         for one in outputs:
             if isinstance(one, Command):
                 if one.graph is None:
                     one = without_answer(one, call.id, self._messages_key)  # noqa: PLW2901 - the same one, reduced
                     self._state.apply(one.update)
-                self.commands.append((call.id, one))
+                commands.append(one)
+        return commands
+
+    def _value(self, call: Call, outputs: list[Output], captured: Capture) -> Any:
+        answer, in_command = answer_in(outputs, call.id, self._messages_key)
         if answer is None:
             return None
         if answer.status == "error":
@@ -96,18 +108,3 @@ class InnerCalls:
             )
         self.left = error
         return UsageError(f"tool {tool.name} left the node ({type(error).__name__})")
-
-
-def _without_answers(config: RunnableConfig) -> RunnableConfig:
-    """Return the config of inner calls: `interrupt()` there finds no answer that was meant for another call."""
-    configurable = config.get("configurable", {})
-    scratchpad = configurable.get(_SCRATCHPAD)
-    if not dataclasses.is_dataclass(scratchpad) or isinstance(scratchpad, type):
-        return config
-    own: dict[str, Any] = {
-        "resume": [],
-        "get_null_resume": lambda consume=False: None,  # pyright: ignore[reportUnknownLambdaType]
-        "interrupt_counter": itertools.count().__next__,
-    }
-    known = {field.name: own[field.name] for field in dataclasses.fields(scratchpad) if field.name in own}
-    return {**config, "configurable": {**configurable, _SCRATCHPAD: dataclasses.replace(scratchpad, **known)}}

@@ -1,0 +1,187 @@
+"""Interrupts: those of a node run, as LangGraph counts them, and those of each call, counted by themselves.
+
+LangGraph hands the answers of humans to the `interrupt()` calls of a node by their position. Calls that are answered
+from a journal would shift it, and calls that run side by side would take one another's answers. So questions are
+asked by the node, one after the other, and each tool call has positions of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import set_config_context
+from langgraph.errors import GraphInterrupt
+from langgraph.types import Interrupt, interrupt
+
+from callgate import UsageError
+from callgate.codec import digest, encode
+
+__all__ = ["NodeInterrupts", "Scope", "scoped"]
+
+_SCRATCHPAD = "__pregel_scratchpad"
+"""Where LangGraph keeps the answers to interrupts of the running task. None of these has a public name."""
+
+_CHECKPOINTER, _RESUME_MAP = "__pregel_checkpointer", "__pregel_resume_map"
+_SEND, _CALL, _RESUME = "__pregel_send", "__pregel_call", "__resume__"
+_NAMESPACE = "checkpoint_ns"
+
+
+class NodeInterrupts:
+    """The questions that a node run asks.
+
+    Args:
+        config: of the node.
+    """
+
+    def __init__(self, config: RunnableConfig) -> None:
+        self._config = config
+        self._used = 0
+
+    @property
+    def given(self) -> int:
+        """How many answers this task was given so far."""
+        return len(getattr(_scratchpad(self._config), "resume", ()))
+
+    def check(self) -> None:
+        """Make sure that somebody can answer.
+
+        Raises:
+            UsageError: without a checkpointer.
+        """
+        if self._config.get("configurable", {}).get(_CHECKPOINTER) is None:
+            raise UsageError(
+                "a tool call waits for a human, and there is no checkpointer to wait in: "
+                "run the node in a graph that is compiled with one, as in compile(checkpointer=InMemorySaver())"
+            )
+
+    def again(self, index: int, question: Any, schema: Any = None) -> Any:
+        """Ask a question that an earlier entry asked at a position, and return its answer.
+
+        Raises:
+            GraphInterrupt: if there is no answer yet.
+        """
+        while self._used < index:
+            interrupt(None)  # answered long ago: only its position counts
+            self._used += 1
+        self._used += 1
+        return _interrupt(question, schema)
+
+    def first(self, question: Any, schema: Any = None) -> NoReturn:
+        """Ask a question for the first time. An answer that is there already was given to another one.
+
+        Raises:
+            GraphInterrupt: always.
+        """
+        given = self.given
+        config = _changed(self._config, get_null_resume=_no_answer, interrupt_counter=lambda: given)
+        with set_config_context(config) as context:
+            context.run(_interrupt, question, schema)
+        raise AssertionError("an interrupt without an answer came back")
+
+
+@dataclass(slots=True, kw_only=True)
+class Scope:
+    """One run of one tool call: its interrupts, nested graphs and tasks are counted by themselves.
+
+    So it meets its own answers, checkpoints and results when it is entered again, whichever calls around it are not.
+    """
+
+    config: RunnableConfig
+    """What the call is run with."""
+    answers: list[Any]
+    """What its own interrupts were answered before, in their order."""
+    asked: int = 0
+    """How many interrupts it came to in this run."""
+
+    def question(self, raised: GraphInterrupt) -> tuple[Interrupt, bool]:
+        """Return what a call that was interrupted asks, and whether a graph inside the tool asks it."""
+        return raised.args[0][0], self.asked <= len(self.answers)
+
+
+def scoped(
+    config: RunnableConfig,
+    name: str,
+    answers: Sequence[Any] = (),
+    nested: Mapping[str, Any] | None = None,
+) -> Scope:
+    """Return a scope of its own for one run of a tool call.
+
+    Args:
+        config: of the node.
+        name: of the call, the same whenever it is entered again and different from those of all other calls.
+        answers: what its own interrupts were answered, in their order.
+        nested: id of an interrupt of a graph inside it, to the answer.
+    """
+    scope = Scope(config=config, answers=list(answers))
+    marker = digest(encode([name]))
+
+    def count() -> int:
+        scope.asked += 1
+        return scope.asked - 1
+
+    changed = _changed(
+        config,
+        resume=scope.answers,
+        get_null_resume=_no_answer,
+        interrupt_counter=count,
+        subgraph_counter=itertools.count().__next__,
+    )
+    configurable = dict(changed.get("configurable", {}))
+    if namespace := configurable.get(_NAMESPACE):
+        configurable[_NAMESPACE] = f"{namespace}|callgate:{marker[:32]}"
+    if _RESUME_MAP in configurable or nested:
+        configurable[_RESUME_MAP] = dict(nested or {})
+    if (send := configurable.get(_SEND)) is not None:
+        configurable[_SEND] = lambda writes: send([one for one in writes if one[0] != _RESUME])  # they are ours to keep
+    if (call := configurable.get(_CALL)) is not None:
+        configurable[_CALL] = _own_tasks(call, int(marker[:12], 16), dict(nested or {}))
+    scope.config = {**changed, "configurable": configurable}
+    return scope
+
+
+def _own_tasks(call: Any, first: int, nested: Mapping[str, Any]) -> Any:
+    """Return what runs a `task`, so that the tasks of a call are counted from a number of their own.
+
+    LangGraph finds the result of a task by its number among those of the node.
+    """
+    if not isinstance(call, functools.partial) or not call.args:
+        return call
+    outer, counter = call.args[0], itertools.count(first).__next__
+
+    def task() -> Any:
+        found = outer()
+        if found is None or not dataclasses.is_dataclass(found):
+            return found
+        config = _changed(found.config, call_counter=counter, get_null_resume=_no_answer)
+        configurable = {**config.get("configurable", {}), _RESUME_MAP: nested}
+        return dataclasses.replace(found, config={**config, "configurable": configurable})
+
+    return functools.partial(call.func, task, *call.args[1:], **call.keywords)
+
+
+def _interrupt(question: Any, schema: Any) -> Any:
+    return interrupt(question) if schema is None else interrupt(question, response_schema=schema)
+
+
+def _no_answer(consume: bool = False) -> None:
+    return None
+
+
+def _scratchpad(config: RunnableConfig) -> Any:
+    return config.get("configurable", {}).get(_SCRATCHPAD)
+
+
+def _changed(config: RunnableConfig, **fields: Any) -> RunnableConfig:
+    """Return a config with another scratchpad."""
+    scratchpad = _scratchpad(config)
+    if not dataclasses.is_dataclass(scratchpad) or isinstance(scratchpad, type):
+        return config
+    names = {field.name for field in dataclasses.fields(scratchpad)}
+    changed = dataclasses.replace(scratchpad, **{key: value for key, value in fields.items() if key in names})
+    return {**config, "configurable": {**config.get("configurable", {}), _SCRATCHPAD: changed}}

@@ -1,0 +1,188 @@
+"""The plain calls of a message that also runs programs, or waits for humans.
+
+Each goes through the plain ToolNode by itself, in a scope of its own, and what it gave is kept if the node run has to
+be entered again because of another one. A gated one is kept in any case: what a human approved runs once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import ToolCall
+from langchain_core.runnables.config import get_executor_for_config
+from langgraph.errors import GraphInterrupt
+from langgraph.prebuilt import ToolNode
+
+from callgate import Catalogue
+from callgate.codec import decode
+from callgate_langgraph.approvals import Approvals, Question, Setting, instead_of_result, with_notice
+from callgate_langgraph.forms import Output, flatten, with_calls
+from callgate_langgraph.interrupts import Scope, scoped
+from callgate_langgraph.keeping import Keeping
+from callgate_langgraph.steps import Step, Steps
+from callgate_langgraph.turn import Interrupted, Ref, Turn
+
+__all__ = ["PlainCalls"]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One plain call about to run."""
+
+    ref: Ref
+    edited: str | None
+    """Canonical text of the arguments a human put in place of its own."""
+    scope: Scope
+    input: Any
+    result: Any = None
+    """What the ToolNode returned."""
+    error: Exception | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class PlainCalls:
+    """The plain calls of one node run."""
+
+    calls: dict[int, ToolCall]
+    """By their position in the message."""
+    node: ToolNode
+    input: Any
+    messages_key: str
+    gates: Approvals
+    catalogue: Catalogue
+    setting: Setting
+    turn: Turn
+    keeping: Keeping
+
+    outputs: dict[int, list[Output]] = field(default_factory=dict[int, list[Output]])
+    """What the node returns for each call that is over, by position."""
+
+    def load(self) -> None:
+        """Take what the turn says of them."""
+        for ref, packed in self.turn.done.items():
+            self.outputs[ref[0]] = self.keeping.unpack(packed)
+        for ref in self._open():
+            decision = self.turn.decisions.get(ref)
+            message = instead_of_result(self._question(ref), decision) if decision is not None else None
+            if message is not None:
+                self.outputs[ref[0]] = [message]
+
+    def questions(self) -> list[Question]:
+        """Return the calls that wait for a human to decide."""
+        return [self._question(ref) for ref in self._open() if self._waits(ref)]
+
+    def interrupted(self) -> Ref | None:
+        """Return the first call whose tool waits for an answer."""
+        turn = self.turn
+        return next((ref for ref in self._open() if ref in turn.interrupted and ref not in turn.answers), None)
+
+    def _open(self) -> list[Ref]:
+        return [(at, call["id"] or f"#{at}") for at, call in self.calls.items() if at not in self.outputs]
+
+    def _question(self, ref: Ref) -> Question:
+        call, edited = self.calls[ref[0]], self.turn.edited.get(ref)
+        arguments = call["args"] if edited is None else decode(edited)
+        return Question(at=ref[0], id=ref[1], tool=call["name"], arguments=arguments, unknown=self._unknown(ref))
+
+    def _unknown(self, ref: Ref) -> bool:
+        """Say whether an earlier entry began to run a gated call, and nobody knows how it ended."""
+        if ref not in self.turn.started or ref in self.turn.interrupted:
+            return False
+        return self.catalogue.tools[self.calls[ref[0]]["name"]].effect == "write"
+
+    def _waits(self, ref: Ref) -> bool:
+        turn = self.turn
+        if ref in turn.decisions or ref in turn.interrupted:
+            return False
+        if ref in turn.started:
+            return self._unknown(ref)
+        asked = turn.asked is not None and ref in turn.asked.calls
+        return asked or self.gates.wants(self.calls[ref[0]], self.setting)
+
+    # ---- running
+
+    def untouched(self) -> Step:
+        """Return the step that runs all calls as the ToolNode runs them alone."""
+        node, given, config = self.node, self.input, self.setting.config
+        return Step(lambda: node.invoke(given, config), lambda: node.ainvoke(given, config))
+
+    def run(self) -> Steps[None]:
+        """Run every call that is not over and waits for nobody.
+
+        Raises:
+            JournalError: if another run goes on with the same node run.
+            Exception: what the ToolNode raises, of the first call that raises; all are over then.
+        """
+        turn = self.turn
+        ready = [ref for ref in self._open() if ref not in turn.interrupted or ref in turn.answers]
+        runs = [self._prepare(ref) for ref in ready]
+        gated = [ref for ref in ready if ref in turn.decisions or ref in turn.started]
+        if gated:
+            turn.start(gated)
+            yield from turn.save()
+        yield Step(lambda: self._run_all(runs), lambda: self._arun_all(runs))
+        finished = {run.ref: self._outputs(run) for run in runs if run.error is None}
+        self.outputs.update((ref[0], outputs) for ref, outputs in finished.items())
+        questions = {run.ref: self._asked(run, run.error) for run in runs if isinstance(run.error, GraphInterrupt)}
+        failed = [run.error for run in runs if run.error is not None and run.ref not in questions]
+        kept = finished if failed or questions else {ref: finished[ref] for ref in gated}
+        if kept:
+            turn.finish({ref: self.keeping.pack(outputs) for ref, outputs in kept.items()})
+        if questions:
+            turn.interrupt(questions)
+        yield from turn.save()
+        if failed:
+            raise failed[0]
+
+    def _prepare(self, ref: Ref) -> _Run:
+        turn, call = self.turn, self.calls[ref[0]]
+        decision, asked = turn.decisions.get(ref), turn.interrupted.get(ref)
+        edited = decision.arguments if decision is not None and decision.arguments else turn.edited.get(ref)
+        if edited is not None:
+            call = {**call, "args": decode(edited)}
+        answers, nested = list[Any](), dict[str, Any]()
+        if asked is not None:
+            answers, answer = self.keeping.unpack(asked.answers), self.keeping.unpack(turn.answers[ref])
+            if asked.nested:
+                nested = {self.keeping.unpack(asked.question).id: answer}
+            else:
+                answers = [*answers, answer]
+        scope = scoped(self.setting.config, f"plain {ref[0]} {ref[1]}", answers, nested)
+        return _Run(ref=ref, edited=edited, scope=scope, input=with_calls(self.input, [call], self.messages_key))
+
+    def _run_all(self, runs: Sequence[_Run]) -> None:
+        if len(runs) == 1:
+            self._run(runs[0])
+        elif runs:
+            with get_executor_for_config(self.setting.config) as executor:  # leaves when all are over
+                list(executor.map(self._run, runs))
+
+    def _run(self, run: _Run) -> None:
+        try:
+            run.result = self.node.invoke(run.input, run.scope.config)
+        except Exception as error:  # noqa: BLE001 - raised when all are over
+            run.error = error
+
+    async def _arun_all(self, runs: Sequence[_Run]) -> None:
+        await asyncio.gather(*map(self._arun, runs))
+
+    async def _arun(self, run: _Run) -> None:
+        try:
+            run.result = await self.node.ainvoke(run.input, run.scope.config)
+        except Exception as error:  # noqa: BLE001 - raised when all are over
+            run.error = error
+
+    def _outputs(self, run: _Run) -> list[Output]:
+        outputs = flatten(run.result, self.messages_key)
+        if run.edited is None:
+            return outputs
+        return [with_notice(one, run.ref[1], run.edited, self.messages_key) for one in outputs]
+
+    def _asked(self, run: _Run, raised: GraphInterrupt) -> Interrupted:
+        question, nested = run.scope.question(raised)
+        return Interrupted(
+            answers=self.keeping.pack(run.scope.answers), question=self.keeping.pack(question), nested=nested
+        )

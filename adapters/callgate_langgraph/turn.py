@@ -1,0 +1,186 @@
+"""What a node run asked humans and what they answered, and the plain calls it ran: its own small journal.
+
+The answers of one interrupt become durable as one line, before any of them is used; so an answer is never used in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from callgate import Journal, JournalStore
+from callgate.codec import JSON, decode, encode
+from callgate.decisions import Decision
+from callgate_langgraph.steps import Steps, append_lines, read_lines
+
+__all__ = ["Asked", "Interrupted", "Ref", "Turn"]
+
+Ref: TypeAlias = tuple[int, str]
+"""A call: the position, in the message, of the call it belongs to, and its id."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """One interrupt of the node run."""
+
+    kind: Literal["approval", "tool"]
+    """An approval request, or the question of a tool that interrupts itself."""
+    calls: list[Ref]
+    task: str
+    """The task of the graph that asked. Another one counts its interrupts anew."""
+    index: int
+    """Among the interrupts of the task."""
+    lengths: dict[int, int]
+    """Lines of the journals of the code actions that waited then, by position in the message."""
+    error: str | None = None
+    """What was wrong with the answer before."""
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """A tool that waits in its own `interrupt()`."""
+
+    answers: str
+    """Packed: what its own earlier interrupts were answered."""
+    question: str
+    """Packed: the `Interrupt`."""
+    nested: bool
+    """Whether a graph inside the tool asks, not the tool itself."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """The journal of one node run, and what it says. What is written here is durable after the next `save`."""
+
+    store: JournalStore
+    key: str
+    """Under which it is stored."""
+    asked: Asked | None = None
+    """The last interrupt."""
+    decisions: dict[Ref, Decision] = field(default_factory=dict[Ref, Decision])
+    """Of humans, by call; those about plain calls until they are used up."""
+    started: set[Ref] = field(default_factory=set[Ref])
+    """Gated plain calls that began to run."""
+    edited: dict[Ref, str] = field(default_factory=dict[Ref, str])
+    """Canonical text of the arguments that such calls ran with, where a human changed them."""
+    done: dict[Ref, str] = field(default_factory=dict[Ref, str])
+    """Packed: the outputs of plain calls."""
+    interrupted: dict[Ref, Interrupted] = field(default_factory=dict[Ref, Interrupted])
+    answers: dict[Ref, str] = field(default_factory=dict[Ref, str])
+    """Packed: what the last question of an interrupted tool was answered."""
+    _journal: Journal = field(default_factory=Journal)
+    _saved: int = 0
+
+    def load(self) -> Steps[None]:
+        """Read what earlier entries of the node run left.
+
+        Raises:
+            JournalError: if it was changed.
+        """
+        self._journal = Journal((yield from read_lines(self.store, self.key)))
+        self._saved = len(self._journal)
+        for line in self._journal.lines:
+            self._take(decode(line))
+
+    def save(self) -> Steps[None]:
+        """Make everything durable.
+
+        Raises:
+            JournalError: if another run goes on with the same node run.
+        """
+        lines = self._journal.lines[self._saved :]
+        if lines:
+            yield from append_lines(self.store, self.key, self._saved, lines)
+            self._saved += len(lines)
+
+    @property
+    def waits(self) -> Asked | None:
+        """The interrupt that nobody has answered yet."""
+        return self.asked if self.asked is not None and not self.asked.answered else None
+
+    # ---- lines to keep
+
+    def ask(self, asked: Asked) -> None:
+        """Ask humans."""
+        self._add(
+            {
+                "e": "asked",
+                "kind": asked.kind,
+                "calls": [list(ref) for ref in asked.calls],
+                "task": asked.task,
+                "index": asked.index,
+                "lengths": [list(pair) for pair in asked.lengths.items()],
+                "error": asked.error,
+            }
+        )
+
+    def decide(self, decisions: Iterable[Decision]) -> None:
+        """Take the answers to an approval request, in its order."""
+        told = [
+            {"type": one.type, "message": one.message, "arguments": one.arguments, "value": one.value}
+            for one in decisions
+        ]
+        self._add({"e": "answered", "decisions": told})
+
+    def answer(self, packed: str) -> None:
+        """Take the answer to the question of a tool."""
+        self._add({"e": "answered", "answer": packed})
+
+    def start(self, refs: Iterable[Ref]) -> None:
+        """Begin to run gated plain calls."""
+        self._add({"e": "started", "calls": [list(ref) for ref in refs]})
+
+    def finish(self, outputs: Mapping[Ref, str]) -> None:
+        """Keep the outputs of plain calls."""
+        self._add({"e": "done", "outputs": [[*ref, packed] for ref, packed in outputs.items()]})
+
+    def interrupt(self, found: Mapping[Ref, Interrupted]) -> None:
+        """Keep the questions of tools."""
+        told = [[*ref, one.answers, one.question, one.nested] for ref, one in found.items()]
+        self._add({"e": "interrupted", "calls": told})
+
+    # ---- reading
+
+    def _add(self, entry: dict[str, JSON]) -> None:
+        self._journal.add(entry, {})
+        self._take(decode(encode(entry)))
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        match entry["e"]:
+            case "asked":
+                self.asked = Asked(
+                    kind=entry["kind"],
+                    calls=[(at, call) for at, call in entry["calls"]],
+                    task=entry["task"],
+                    index=entry["index"],
+                    lengths=dict(entry["lengths"]),
+                    error=entry["error"],
+                )
+            case "answered" if self.asked is not None:
+                self.asked.answered = True
+                if self.asked.kind == "tool":
+                    self.answers[self.asked.calls[0]] = entry["answer"]
+                else:
+                    told = zip(self.asked.calls, entry["decisions"], strict=True)
+                    self.decisions.update((ref, Decision(**one)) for ref, one in told)
+            case "started":
+                for ref in map(_ref, entry["calls"]):
+                    self.started.add(ref)
+                    self.interrupted.pop(ref, None)
+                    used = self.decisions.pop(ref, None)  # an unknown outcome is another question
+                    if used is not None and used.arguments is not None:
+                        self.edited[ref] = used.arguments
+            case "done":
+                self.done.update(((at, call), packed) for at, call, packed in entry["outputs"])
+            case "interrupted":
+                for at, call, answers, question, nested in entry["calls"]:
+                    self.interrupted[at, call] = Interrupted(answers=answers, question=question, nested=nested)
+                    self.answers.pop((at, call), None)
+            case _:
+                pass
+
+
+def _ref(given: Sequence[Any]) -> Ref:
+    return given[0], given[1]
