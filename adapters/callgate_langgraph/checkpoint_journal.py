@@ -1,0 +1,237 @@
+"""The journal of a code action, kept in the checkpointer that the graph has anyway."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.memory import InMemorySaver
+
+from callgate.errors import JournalError
+from callgate_langgraph.adopting import adopt, find_origin
+from callgate_langgraph.placement import HasExecutionInfo, Place, place_of
+from callgate_langgraph.rows import Chain, append_row, read_rows, taken
+from callgate_langgraph.saving import Steps, acarry_out, carry_out, get_tuple, pause
+
+__all__ = ["CheckpointJournal", "Durability", "checkpoint_journal"]
+
+KEPT = "kept/"
+"""Begins the keys of values that belong to the whole thread."""
+PAUSES = "pauses/"
+"""Begins the keys of pauses. They count what one run of a node asked, so another run never adopts them."""
+
+WAIT_SECONDS = 5.0
+"""How long the rows of this checkpoint and of those around it are waited for."""
+LATE_SECONDS = 1.0
+"""How long for our own once the others are there. It is stored next, or never: a graph compiled with
+checkpointer=False."""
+
+_NO_READ_BACK = '{"e":"done"'
+_WRITE_STARTS = '{"e":"started"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durability:
+    """Whether a crash from here on is resumed where it happened."""
+
+    holds: bool
+    reason: str
+    """Why not; empty if it holds."""
+
+
+class CheckpointJournal:
+    """A `JournalStore` for one run of one node: lines lie beside the checkpoint the node was started from.
+
+    Get one from `checkpoint_journal`. Entered again after an interrupt, a crash or a retry, the node finds what it
+    wrote; so it does at a copy of the checkpoint made while it was paused. No stream, state or history shows any of it,
+    and it goes when the thread is deleted. Keys that begin with "kept/" belong to the thread instead.
+
+    Before a write starts, the checkpoint itself has to be stored, for it is what a crash is resumed from: by default
+    LangGraph starts a node before that. It is waited for once; `durability` says what came of it.
+
+    Args:
+        place: of the node.
+        require_durable: refuse to start a write where a crash would not be resumed.
+        tell: is told the durability when it is known.
+
+    Safe to share between the threads of a node run. Its sync methods block on the checkpointer, the awaitable ones use
+    its awaitable methods.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        require_durable: bool = False,
+        tell: Callable[[Durability], None] | None = None,
+    ) -> None:
+        self._place, self._require, self._tell = place, require_durable, tell
+        self._chains: dict[str, Chain] = {}
+        self._origins: dict[str, Chain] = {}
+        self._own: CheckpointTuple | None = None
+        self.durability: Durability | None = None
+        """None until the first write is about to start."""
+
+    @property
+    def pauses(self) -> str:
+        """The key for the pauses of this node run."""
+        return f"{PAUSES}{self._place.task}"
+
+    # ---- JournalStore
+
+    def append(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """Keep lines; see `JournalStore.append`.
+
+        Lines that only say how calls ended may be lost to another run without an error here; the next append of any
+        other kind raises it.
+
+        Raises:
+            JournalError: if another run appended, the checkpointer failed, or a write is about to start that a crash
+                would lose and `require_durable` was asked for.
+        """
+        carry_out(self._place.saver, self._append(key, position, lines))
+
+    async def aappend(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """The awaitable twin of `append`."""
+        await acarry_out(self._place.saver, self._append(key, position, lines))
+
+    def read(self, key: str) -> list[str]:
+        """Return the lines under key; see `JournalStore.read`.
+
+        Where there are none and the checkpoint is a copy, those of its original are adopted.
+
+        Raises:
+            JournalError: if the lines were changed, another run goes on with them, or the checkpointer failed.
+        """
+        return carry_out(self._place.saver, self._read(key))
+
+    async def aread(self, key: str) -> list[str]:
+        """The awaitable twin of `read`."""
+        return await acarry_out(self._place.saver, self._read(key))
+
+    # ---- beside it
+
+    def pauses_before(self, key: str) -> list[str]:
+        """Return the pauses that were recorded where the lines under key were adopted from; nothing if they were not.
+
+        An answer that is already there when an adopted action asks for the first time was given to the last of these.
+        """
+        return carry_out(self._place.saver, self._pauses_before(key))
+
+    async def apauses_before(self, key: str) -> list[str]:
+        """The awaitable twin of `pauses_before`."""
+        return await acarry_out(self._place.saver, self._pauses_before(key))
+
+    # ---- both ways
+
+    def _chain(self, place: Place, key: str) -> Chain:
+        return Chain(place, key, of_thread=key.startswith(KEPT))
+
+    def _append(self, key: str, position: int, lines: Sequence[str]) -> Steps[None]:
+        chain = self._chains.pop(key, None)  # back when all went well: after a failure nobody knows what is stored
+        if chain is None:
+            chain = self._chain(self._place, key)
+            yield from read_rows(chain)
+        if chain.position != position:
+            raise taken(chain, position)
+        if any(line.startswith(_WRITE_STARTS) for line in lines):
+            yield from self._rows_are_stored()
+        # A kept value is named by its digest, so whoever comes first keeps the same one.
+        read_back = not chain.of_thread and not all(line.startswith(_NO_READ_BACK) for line in lines)
+        yield from append_row(chain, lines, read_back=read_back)
+        self._chains[key] = chain
+
+    def _read(self, key: str) -> Steps[list[str]]:
+        chain = self._chain(self._place, key)
+        lines = yield from read_rows(chain)
+        if not lines and not key.startswith((KEPT, PAUSES)):
+            lines = yield from self._adopted(chain)
+        self._chains[key] = chain
+        return lines
+
+    def _adopted(self, chain: Chain) -> Steps[list[str]]:
+        if self._own is None and self._place.may_fork:
+            yield from self._look()
+        elif self._own is None:
+            self._own = yield from get_tuple(self._place.own())
+        origin = yield from find_origin(self._place, self._own, lambda place: self._chain(place, chain.key))
+        if origin is None:
+            return []
+        yield from adopt(origin, chain)
+        self._origins[chain.key] = origin[0]
+        return origin[1]
+
+    def _pauses_before(self, key: str) -> Steps[list[str]]:
+        origin = self._origins.get(key)
+        if origin is None:
+            return []
+        return (yield from read_rows(origin.beside(f"{PAUSES}{origin.task}")))
+
+    # ---- the checkpoint's own rows
+
+    def _rows_are_stored(self) -> Steps[None]:
+        """Wait for the rows that a crash would be resumed from, once."""
+        if self.durability is None:
+            found = yield from self._look()
+            if self.durability is None and self._tell is not None:  # another thread may have been faster
+                self._tell(found)
+            self.durability = found
+        if self._require and not self.durability.holds:
+            raise JournalError(
+                f"a write was about to start, and {self.durability.reason}. Nothing was started. "
+                'Run the graph with durability="sync" or "async" and a checkpointer that outlives the process, '
+                "or leave out require_durable"
+            )
+
+    def _look(self) -> Steps[Durability]:
+        """Wait for our own row and those of the graphs around."""
+        place = self._place
+        if place.only_at_exit:
+            self._own = yield from get_tuple(place.own())
+            return Durability(holds=False, reason='durability="exit" stores checkpoints only when the run ends')
+        began, late, delay = time.monotonic(), None, 0.001
+        missing = list(place.ancestors)
+        while True:
+            if self._own is None:
+                self._own = yield from get_tuple(place.own())
+            while missing and (yield from get_tuple(place.config(*missing[0]))) is not None:
+                missing.pop(0)
+            if self._own is not None and not missing:
+                break
+            now = time.monotonic()
+            late = late or (now if place.ancestors and not missing else None)
+            if now - began > WAIT_SECONDS or (late is not None and now - late > LATE_SECONDS):
+                return Durability(holds=False, reason=_not_stored(self._own is None and not missing))
+            yield from pause(delay)
+            delay = min(delay * 1.5, 0.05)
+        if type(place.saver) is InMemorySaver:
+            return Durability(holds=False, reason="InMemorySaver keeps checkpoints in this process only")
+        return Durability(holds=True, reason="")
+
+
+def _not_stored(only_own: bool) -> str:
+    if only_own:
+        return "this graph's own checkpoint is not stored: it is compiled with checkpointer=False, or its store is slow"
+    return f"the checkpointer has not stored the checkpoint within {WAIT_SECONDS:g} s"
+
+
+def checkpoint_journal(
+    runtime: HasExecutionInfo,
+    config: RunnableConfig,
+    *,
+    require_durable: bool = False,
+    tell: Callable[[Durability], None] | None = None,
+) -> CheckpointJournal | None:
+    """Return the journal of the running node; None if its graph has no checkpointer.
+
+    Args:
+        runtime: of the node, or of a tool in it.
+        config: of the same.
+        require_durable: as for `CheckpointJournal`.
+        tell: as for `CheckpointJournal`.
+    """
+    place = place_of(runtime, config)
+    return CheckpointJournal(place, require_durable=require_durable, tell=tell) if place is not None else None
