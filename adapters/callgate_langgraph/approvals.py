@@ -133,9 +133,11 @@ class Approvals:
 
     def description(self, question: Question, setting: Setting) -> str | None:
         """Return what the user says about a call, None where that is nothing."""
-        told = self._gated[question.tool].description if question.tool in self._gated else None
-        if question.unknown or told is None or isinstance(told, str):
-            return None if question.unknown else told
+        told = self._gated.get(question.tool, Approval()).description
+        if question.unknown or told is None:
+            return None
+        if isinstance(told, str):
+            return told
         describe = cast("Callable[[ToolCall, Any, Runtime[Any]], object]", told)
         try:
             return str(describe(question.call, setting.state, setting.runtime))
@@ -250,27 +252,25 @@ def _described(question: Question, told: str | None, shown: set[int]) -> str:
 
 def instead_of_result(question: Question, decision: Decision) -> ToolMessage | None:
     """Return the answer to a plain call that a human decided about without running it; None if it runs."""
+    status = "error" if decision.type in ("reject", "failed") else "success"
     match decision.type:
         case "respond":
-            text, status = decision.message, "success"
+            text = decision.message
         case "done":
             value = decode(decision.value)
-            text, status = value if isinstance(value, str) else decision.value, "success"
+            text = value if isinstance(value, str) else decision.value
         case "failed":
-            text, status = decision.message or f"{question.tool} failed", "error"
+            text = decision.message or f"{question.tool} failed"
         case "reject" if decision.message:
-            text, status = f"User rejected the tool call for `{question.tool}` with reason: {decision.message}", "error"
+            text = f"User rejected the tool call for `{question.tool}` with reason: {decision.message}"
         case "reject":
-            text, status = (
-                (
-                    f"User rejected the tool call for `{question.tool}` with id {question.id}. The tool was not executed. "
-                    "Do not retry this tool call unless the user explicitly requests it."
-                ),
-                "error",
+            text = (
+                f"User rejected the tool call for `{question.tool}` with id {question.id}. The tool was not executed. "
+                "Do not retry this tool call unless the user explicitly requests it."
             )
         case _:
             return None
-    return ToolMessage(text, name=question.tool, tool_call_id=question.id, status=cast(Any, status))
+    return ToolMessage(text, name=question.tool, tool_call_id=question.id, status=status)
 
 
 def with_notice(output: Output, call_id: str, arguments: str, messages_key: str) -> Output:

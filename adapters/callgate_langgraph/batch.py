@@ -18,6 +18,7 @@ from callgate_langgraph.forms import combine
 from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.plain import PlainCalls
+from callgate_langgraph.stale_resume import aclear_stale_resume, clear_stale_resume
 from callgate_langgraph.steps import Step, Steps
 from callgate_langgraph.turn import Asked, Ref, Turn
 
@@ -132,6 +133,7 @@ class Batch:
         try:
             decisions = self.gates.read(answer, questions)
         except Unfit as error:
+            yield from self._heard()
             yield from self._ask(questions, str(error))
         else:
             self.turn.decide(decisions)
@@ -145,7 +147,10 @@ class Batch:
         yield from self._heard()
 
     def _heard(self) -> Steps[None]:
+        """Make an answer durable, and take it out of where LangGraph would find it for the next question."""
         yield from self.turn.save()
+        runtime, config = self.setting.runtime, self.setting.config
+        yield Step(lambda: clear_stale_resume(runtime, config), lambda: aclear_stale_resume(runtime, config))
 
     def _repeated(self, waits: Asked) -> Steps[list[Question] | None]:
         """Return the questions that were asked; None if a call does not wait as it did, and has to ask anew."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import set_config_context
@@ -138,11 +138,17 @@ def scoped(
     if _RESUME_MAP in configurable or nested:
         configurable[_RESUME_MAP] = dict(nested or {})
     if (send := configurable.get(_SEND)) is not None:
-        configurable[_SEND] = lambda writes: send([one for one in writes if one[0] != _RESUME])  # they are ours to keep
+        configurable[_SEND] = functools.partial(_send_others, send)
     if (call := configurable.get(_CALL)) is not None:
         configurable[_CALL] = _own_tasks(call, int(marker[:12], 16), dict(nested or {}))
     scope.config = {**changed, "configurable": configurable}
     return scope
+
+
+def _send_others(send: Callable[[list[tuple[str, Any]]], None], writes: Sequence[tuple[str, Any]]) -> None:
+    """Write what a tool writes to the graph, but for the answers to its interrupts: those are kept elsewhere."""
+    if others := [one for one in writes if one[0] != _RESUME]:
+        send(others)
 
 
 def _own_tasks(call: Any, first: int, nested: Mapping[str, Any]) -> Any:
@@ -150,19 +156,22 @@ def _own_tasks(call: Any, first: int, nested: Mapping[str, Any]) -> Any:
 
     LangGraph finds the result of a task by its number among those of the node.
     """
-    if not isinstance(call, functools.partial) or not call.args:
+    if not isinstance(call, functools.partial):
         return call
-    outer, counter = call.args[0], itertools.count(first).__next__
+    whole = cast("functools.partial[Any]", call)
+    if not whole.args:
+        return whole
+    counter = itertools.count(first).__next__
 
     def task() -> Any:
-        found = outer()
-        if found is None or not dataclasses.is_dataclass(found):
-            return found
-        config = _changed(found.config, call_counter=counter, get_null_resume=_no_answer)
+        found: Any = whole.args[0]()
+        if not dataclasses.is_dataclass(found) or isinstance(found, type):
+            return cast(Any, found)
+        config = _changed(cast(Any, found).config, call_counter=counter, get_null_resume=_no_answer)
         configurable = {**config.get("configurable", {}), _RESUME_MAP: nested}
         return dataclasses.replace(found, config={**config, "configurable": configurable})
 
-    return functools.partial(call.func, task, *call.args[1:], **call.keywords)
+    return functools.partial(whole.func, task, *whole.args[1:], **whole.keywords)
 
 
 def _interrupt(question: Any, schema: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from callgate import MemoryJournal
@@ -51,9 +51,14 @@ class RunMemory:
         self._kept, self._lines = kept, MemoryJournal()
         self.objects: list[Any] = []
         """What only has to outlive a pass, as it is."""
+        self.before_write: Callable[[], None] | None = None
+        """Called once, before the first write starts; raises to stop it."""
 
     def append(self, key: str, position: int, lines: Sequence[str]) -> None:
         """Keep lines; see `JournalStore.append`."""
+        if self.before_write is not None and any(line.startswith('{"e":"started"') for line in lines):
+            self.before_write()
+            self.before_write = None
         if key.startswith(KEPT):
             self._kept.keep(key, lines[0])
         else:

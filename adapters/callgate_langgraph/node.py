@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -31,6 +33,7 @@ from callgate_langgraph.actions import CodeAction, current_setting, execute_code
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
+from callgate_langgraph.checkpoint_journal import Durability, checkpoint_journal
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
 from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping, began, keys_of, messages_in, scope_of, told
@@ -43,6 +46,8 @@ from callgate_langgraph.turn import Turn
 from callgate_langgraph.updates import Updates
 
 __all__ = ["CodeActNode"]
+
+logger = logging.getLogger("callgate")
 
 _RUNTIME = "__pregel_runtime"
 """Where LangGraph puts the runtime that nodes are given. It has no public name."""
@@ -106,6 +111,7 @@ class CodeActNode(Runnable[Any, Any]):
         interrupt_on: InterruptOn | None = None,
         limits: Limits | None = None,
         journal: JournalStore | None = None,
+        require_durable: bool = False,
         on_event: Callable[[Event], None] | None = None,
         name: str = "tools",
         tags: list[str] | None = None,
@@ -122,7 +128,7 @@ class CodeActNode(Runnable[Any, Any]):
             given["handle_tool_errors"] = handle_tool_errors
         self.name, self.tags = name, tags
         self._messages_key, self._on_event = messages_key, on_event
-        self._journal, self._memory = journal, NodeMemory()
+        self._journal, self._require_durable, self._memory = journal, require_durable, NodeMemory()
         self._shown = list(tools)
         self._plain = ToolNode(tools, **given)
         ready = list(self._plain.tools_by_name.values())
@@ -232,8 +238,28 @@ class CodeActNode(Runnable[Any, Any]):
         scope = scope_of(calls, messages_in(state, self._messages_key), config, runtime)
         if self._journal is not None:
             return Keeping(store=self._journal, scope=scope, lasting=True), lambda: None
+        context = contextvars.copy_context()  # of the node: lines are written in other threads, too
+
+        def say(found: Durability) -> None:
+            context.copy().run(self._say_durability, runtime, found)
+
+        in_graph = checkpoint_journal(runtime, config, require_durable=self._require_durable, tell=say)
+        if in_graph is not None:
+            return Keeping(store=in_graph, scope=(), lasting=True), lambda: None
         name = (*scope, told(calls))
-        return Keeping(store=self._memory.of(name), scope=(), lasting=False), lambda: self._memory.forget(name)
+        memory = self._memory.of(name)
+        memory.before_write = functools.partial(self._only_in_memory, say)
+        return Keeping(store=memory, scope=(), lasting=False), lambda: self._memory.forget(name)
+
+    def _say_durability(self, runtime: Runtime[Any], found: Durability) -> None:
+        if not found.holds:
+            self._tell_from(runtime, {"type": "callgate.durability", "holds": False, "reason": found.reason})
+
+    def _only_in_memory(self, say: Callable[[Durability], None]) -> None:
+        reason = "the graph has no checkpointer, so what a program did is known in this process only"
+        if self._require_durable:
+            raise UsageError(f"{reason}: compile it with one, give a journal, or leave out require_durable")
+        say(Durability(holds=False, reason=reason))
 
     def _batch(
         self, calls: Sequence[ToolCall], keys: Mapping[int, str], input: Any, keeping: Keeping, setting: Setting
@@ -289,7 +315,10 @@ class CodeActNode(Runnable[Any, Any]):
     def _tell_from(self, runtime: Runtime[Any], event: Event) -> None:
         runtime.stream_writer(event)
         if self._on_event is not None:
-            self._on_event(event)
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("on_event raised")
 
 
 def _shown_chars(tools: Sequence[Any]) -> int:

@@ -142,7 +142,7 @@ class PlainCalls:
         decision, asked = turn.decisions.get(ref), turn.interrupted.get(ref)
         edited = decision.arguments if decision is not None and decision.arguments else turn.edited.get(ref)
         if edited is not None:
-            call = {**call, "args": decode(edited)}
+            call = ToolCall({**call, "args": decode(edited)})
         answers, nested = list[Any](), dict[str, Any]()
         if asked is not None:
             answers, answer = self.keeping.unpack(asked.answers), self.keeping.unpack(turn.answers[ref])

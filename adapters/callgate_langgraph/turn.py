@@ -105,15 +105,13 @@ class Turn:
     def ask(self, asked: Asked) -> None:
         """Ask humans."""
         self._add(
-            {
-                "e": "asked",
-                "kind": asked.kind,
-                "calls": [list(ref) for ref in asked.calls],
-                "task": asked.task,
-                "index": asked.index,
-                "lengths": [list(pair) for pair in asked.lengths.items()],
-                "error": asked.error,
-            }
+            "asked",
+            kind=asked.kind,
+            calls=list(asked.calls),
+            task=asked.task,
+            index=asked.index,
+            lengths=list(asked.lengths.items()),
+            error=asked.error,
         )
 
     def decide(self, decisions: Iterable[Decision]) -> None:
@@ -122,30 +120,30 @@ class Turn:
             {"type": one.type, "message": one.message, "arguments": one.arguments, "value": one.value}
             for one in decisions
         ]
-        self._add({"e": "answered", "decisions": told})
+        self._add("answered", decisions=told)
 
     def answer(self, packed: str) -> None:
         """Take the answer to the question of a tool."""
-        self._add({"e": "answered", "answer": packed})
+        self._add("answered", answer=packed)
 
     def start(self, refs: Iterable[Ref]) -> None:
         """Begin to run gated plain calls."""
-        self._add({"e": "started", "calls": [list(ref) for ref in refs]})
+        self._add("started", calls=list(refs))
 
     def finish(self, outputs: Mapping[Ref, str]) -> None:
         """Keep the outputs of plain calls."""
-        self._add({"e": "done", "outputs": [[*ref, packed] for ref, packed in outputs.items()]})
+        self._add("done", outputs=[[*ref, packed] for ref, packed in outputs.items()])
 
     def interrupt(self, found: Mapping[Ref, Interrupted]) -> None:
         """Keep the questions of tools."""
         told = [[*ref, one.answers, one.question, one.nested] for ref, one in found.items()]
-        self._add({"e": "interrupted", "calls": told})
+        self._add("interrupted", calls=told)
 
     # ---- reading
 
-    def _add(self, entry: dict[str, JSON]) -> None:
-        self._journal.add(entry, {})
-        self._take(decode(encode(entry)))
+    def _add(self, entry: str, /, **fields: JSON) -> None:
+        line = self._journal.add_text(f'{{"e":"{entry}",{encode(fields)[1:-1]}')
+        self._take(decode(line))
 
     def _take(self, entry: dict[str, Any]) -> None:
         match entry["e"]:
