@@ -128,11 +128,11 @@ class PlainCalls:
         self.outputs.update((ref[0], outputs) for ref, outputs in finished.items())
         questions = {run.ref: self._asked(run, run.error) for run in runs if isinstance(run.error, GraphInterrupt)}
         failed = [run.error for run in runs if run.error is not None and run.ref not in questions]
-        kept = finished if failed or questions else {ref: finished[ref] for ref in gated}
-        if kept:
-            turn.finish({ref: self.keeping.pack(outputs) for ref, outputs in kept.items()})
         if questions:
             turn.interrupt(questions)
+        returns = not failed and self.interrupted() is None
+        if kept := {ref: outputs for ref, outputs in finished.items() if not returns or ref in gated}:
+            turn.finish({ref: self.keeping.pack(outputs) for ref, outputs in kept.items()})
         yield from turn.save()
         if failed:
             raise failed[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import difflib
 import logging
 from collections.abc import Callable, Mapping
@@ -59,6 +60,8 @@ class Policy:
     def __init__(self, tools: Mapping[str, Tool], approvals: Mapping[str, Approval], limits: Limits) -> None:
         self.tools, self.limits = tools, limits
         self._approvals = approvals
+        self._context = contextvars.copy_context()
+        """Of the caller, for its own functions: whoever drives the action has another one."""
 
     def refuse(self, call: CallState) -> Result | None:
         """Return why a call may not run, or None."""
@@ -140,7 +143,7 @@ class Policy:
         if approval is None or approval.when is None:
             return approval is not None
         try:
-            return bool(approval.when(call.as_call()))
+            return bool(self._context.copy().run(approval.when, call.as_call()))
         except Exception:
             logger.exception("interrupt_on[%r]: `when` raised; the call is asked for", call.tool)
             return True
@@ -151,7 +154,7 @@ class Policy:
             text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
         else:
             approval = self._approvals.get(call.tool, Approval())
-            text, allowed = approval.describe(call.as_call()), approval.allowed
+            text, allowed = self._context.copy().run(approval.describe, call.as_call()), approval.allowed
         asked = call.as_call()
         return Waiting(
             id=asked.id,
