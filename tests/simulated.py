@@ -19,7 +19,7 @@ from callgate.journal import Journal
 from callgate.limits import Limits
 from callgate.policy import InterruptOn, Policy, approvals
 from callgate.recording import read_recording
-from callgate.sandboxes.base import HEADER, CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame
+from callgate.sandboxes.base import HEADER, CallFrame, DropFrame, EndFrame, FileFrame, Frame, OutFrame, RestFrame
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 from callgate.tools import Call, Catalogue, Tool
 
@@ -44,8 +44,12 @@ def drop(n: int) -> DropFrame:
     return DropFrame(n=n)
 
 
-def end(value: Any = None, error: dict[str, Any] | None = None, printed: int = 0) -> EndFrame:
-    return EndFrame(value=value, error=error, printed=printed)
+def file(name: str, data: bytes = b"x") -> FileFrame:
+    return FileFrame(name=name, data=data)
+
+
+def end(value: Any = None, error: dict[str, Any] | None = None, printed: int = 0, **files: Any) -> EndFrame:
+    return EndFrame(value=value, error=error, printed=printed, **files)
 
 
 class Killed(Exception):
@@ -181,4 +185,4 @@ class Pass:
                 self._last = step
 
 
-__all__ = ["HEADER_WALL", "Killed", "Life", "World", "call", "drop", "end", "out", "rest", "tool_of"]
+__all__ = ["HEADER_WALL", "Killed", "Life", "World", "call", "drop", "end", "file", "out", "rest", "tool_of"]

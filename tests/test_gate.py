@@ -152,10 +152,10 @@ def test_an_uncaught_limit_makes_the_outcome_limited():
     assert Life(world()).go(guest).status == "limited"
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("MemoryError", "memory_mb"), ("ValueError", None)])
+@pytest.mark.parametrize(("kind", "limit"), [("MemoryError", "memory_mb"), ("OSError", "disk_mb"), ("OSError", None)])
 def test_an_error_of_the_program_is_failed_unless_a_limit_caused_it(kind, limit):
     def guest():
-        yield [end(error={"type": kind, "text": ""})]
+        yield [end(error={"type": kind, "text": "", "limit": limit})]
 
     last = Life(world()).go(guest)
     assert (last.status, last.limit) == ("limited" if limit else "failed", limit)
@@ -186,7 +186,7 @@ def test_output_beyond_the_limit_is_counted_and_dropped():
 
     life = Life(world(limits=Limits(output_kb=1)))
     last = life.go(guest)
-    assert ("".join(life.passes[0].gate.output), last.printed) == ("x" * 1024, 3000)
+    assert ("".join(life.passes[0].gate.product.output), last.printed) == ("x" * 1024, 3000)
 
 
 def test_a_result_above_the_frame_limit_is_an_exception_and_the_action_goes_on():

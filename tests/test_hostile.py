@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from simulated import Life, World, call, end, rest, tool_of
+from simulated import Life, World, call, drop, end, file, out, rest, tool_of
 
 from callgate import CodeRunner, Limits, MemoryJournal, SqliteJournal, ToolFailed, tool
 from callgate.sandboxes.base import BadFrame, Frames
@@ -36,6 +36,12 @@ def framed(body: bytes) -> bytes:
         pytest.param(b'{"end":{"value":1,"error":null,"printed":' + b"9" * 400 + b"}}", id="too much printed"),
         pytest.param(b'{"end":{"value":1,"error":[],"printed":0}}', id="an error that is none"),
         pytest.param(b'{"end":1}', id="no end"),
+        pytest.param(b'{"file":1,"data":""}', id="a file without a name"),
+        pytest.param(b'{"file":"a","data":null}', id="a file without data"),
+        pytest.param(b'{"file":"a","data":"YQ"}', id="base64 cut short"),
+        pytest.param(b'{"file":"a","data":"Y!Q="}', id="no base64"),
+        pytest.param(b'{"file":"a","data":"YQ==YQ=="}', id="base64 that goes on"),
+        pytest.param(b'{"file":"a","data":"\\u00e4"}', id="base64 that is no ASCII"),
         pytest.param(b'{"end":{"value":NaN,"error":null,"printed":0}}', id="NaN"),
         pytest.param(b"[" * 100_000, id="deep nesting"),
         pytest.param(b"\xff\xfe", id="no text"),
@@ -75,7 +81,7 @@ def test_an_error_of_a_guest_is_cut_to_its_form():
         "text": "x" * 99_999,
         "line": True,
         "trace": [[1, "f"], ["x"], 5],
-        "limit": "no",
+        "limit": ["no"],
     }
     body = json.dumps({"end": {"value": None, "error": error, "printed": 0}}).encode()
     (ended,) = Frames(16).feed(framed(body))
@@ -92,16 +98,25 @@ def test_an_error_of_a_guest_is_cut_to_its_form():
         pytest.param([rest(), rest()], id="a rest at rest"),
         pytest.param([end(), call(1, "get")], id="a call after the end"),
         pytest.param([call(2, "get")], id="a wrong number"),
+        pytest.param([rest(), file("a")], id="a file at rest"),
+        pytest.param([file("a"), call(1, "get")], id="a call after a file"),
+        pytest.param([file("a"), rest()], id="a rest after a file"),
+        pytest.param([file("a"), out("x")], id="output after a file"),
+        pytest.param([call(1, "get"), file("a"), drop(1)], id="a call dropped after a file"),
+        pytest.param([end(), file("a")], id="a file after the end"),
+        pytest.param([file(f"{n}") for n in range(101)], id="too many files"),
+        pytest.param([file("a", bytes(1 << 20)), file("b", b"x")], id="too much of files"),
     ],
 )
 def test_a_guest_that_speaks_out_of_turn_is_ended(frames):
     def guest():
         yield frames
 
-    life = Life(World(tools=[tool_of("get", "read")]))
+    life = Life(World(tools=[tool_of("get", "read")], limits=Limits(disk_mb=1)))
     last = life.go(guest)
     assert (last.status, last.error["type"]) == ("failed", "ProtocolError")
     assert life.world.done == []
+    assert life.passes[0].gate.product.artifacts == ()
 
 
 def test_an_approval_never_moves_to_another_call_however_a_program_reorders_its_calls():

@@ -50,6 +50,40 @@ def test_a_changed_journal_is_refused(spoil):
         Journal(spoil(chained(3)))
 
 
+KEY = b"k" * 32
+
+
+def sealed(count):
+    journal = Journal(key=KEY)
+    return [journal.add({"e": "x", "i": index}, {}) for index in range(count)]
+
+
+def test_a_sealed_journal_is_read_with_its_key_alone():
+    lines = sealed(3)
+    assert Journal(lines, key=KEY).lines == tuple(lines)
+    with pytest.raises(JournalError, match="give the key"):
+        Journal(lines)
+    with pytest.raises(JournalError, match="changed"):
+        Journal(lines, key=b"another")
+    with pytest.raises(JournalError, match="not sealed"):
+        Journal(chained(1), key=KEY)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_no_line_of_a_sealed_journal_can_be_changed_not_even_the_last(at):
+    lines = sealed(3)
+    lines[at] = lines[at].replace('"i":', '"i":1')
+    with pytest.raises(JournalError):
+        Journal(lines, key=KEY)
+
+
+def test_a_line_of_anything_is_refused_and_not_choked_on():
+    for junk in ("", "}", "\ud800", '{"prev":"é"}', f'{{"prev":"{"0" * 64}","mac":"é"}}'):
+        for key in (None, KEY):
+            with pytest.raises(JournalError):
+                Journal([junk], key=key)
+
+
 def test_what_is_appended_is_read(store):
     store.append("a", 0, ["1", "2"])
     store.append("a", 2, ["3"])

@@ -63,7 +63,11 @@ FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
             id="limited inside",
         ),
         pytest.param(
-            {"status": "rejected", "error": Fault(type="ProgramError", text="no tool 'a'", line=1, source="a()")},
+            {
+                "status": "rejected",
+                "ran": False,
+                "error": Fault(type="ProgramError", text="no tool 'a'", line=1, source="a()"),
+            },
             "The program was not run, see line 1: no tool 'a'\n    1 | a()",
             id="rejected",
         ),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from callgate import Catalogue, Tool, tool
+from callgate import Catalogue, CodeRunner, Tool, tool
 from callgate.reach import Reach, reach
+from callgate.testing import FakeSandbox
 
 
 @tool(effect="read")
@@ -71,3 +74,29 @@ def test_the_tools_a_program_names(name: str) -> None:
 @pytest.mark.parametrize("name", UNSEEN)
 def test_any_tool_where_the_text_leaves_it_open(name: str) -> None:
     assert reach(UNSEEN[name], CATALOGUE) == Reach(tools=ALL, any=True)
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["run", "arun"])
+def test_a_runner_tells_it_before_anything_runs(use_async: bool) -> None:
+    told: list[dict[str, object]] = []
+    runner = CodeRunner([rows, refund], sandbox=FakeSandbox(), interrupt_on={"refund": True}, on_event=told.append)
+    program = "rows()\nif False:\n    refund(order=1)"
+    outcome = asyncio.run(runner.arun(program, id="a")) if use_async else runner.run(program, id="a")
+    assert told[0] == {"type": "callgate.reach", "id": "a", "tools": ["refund"], "any": False}
+    assert outcome.reachable == ("refund",)
+    assert runner.run("rows()").reachable == ()
+
+
+def test_nothing_is_told_where_nothing_is_gated_or_nothing_runs() -> None:
+    told: list[dict[str, object]] = []
+    CodeRunner([rows], sandbox=FakeSandbox(), on_event=told.append).run("1 + 1")
+    CodeRunner([rows], sandbox=FakeSandbox(), interrupt_on={"rows": True}, on_event=told.append).run("rows(")
+    assert told == []
+
+
+def test_a_listener_that_raises_stops_nothing() -> None:
+    def listener(event: object) -> None:
+        raise RuntimeError(event)
+
+    runner = CodeRunner([rows], sandbox=FakeSandbox(), interrupt_on={"rows": True}, on_event=listener)
+    assert runner.run("1 + 1").value == 2

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -13,15 +12,13 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolNode
 
-from callgate import CodeRunner, Journal, Outcome, ProgramError
+from callgate import CodeRunner, Journal, Outcome
+from callgate.action import kept_key
 from callgate.codec import JSON, decode
-from callgate.finished import handles_in, is_over, outcome_of
-from callgate.journal import kept_key
+from callgate.finished import arguments_in, handles_in, is_over, outcome_of
 from callgate.outcome import CallRecord
-from callgate.program import normalise
 from callgate.reach import reach
 from callgate.recording import kept_handles, read_recording
-from callgate.runner import Event
 from callgate.surface import EXECUTE_CODE
 from callgate_langchain.guards import is_dict
 from callgate_langgraph.approvals import Approvals, Question, Setting
@@ -61,7 +58,6 @@ class CodeAction:
     """What the node run began with."""
     channels: Channels | None
     messages_key: str
-    tell: Callable[[Event], None]
 
     journal: Journal | None = None
     """What earlier entries left; None where this is the first."""
@@ -116,9 +112,9 @@ class CodeAction:
         if self.journal is None or self.outputs is not None:
             return []
         kept = yield from self._kept(kept_handles(self.journal))
-        recording = read_recording(self.journal, kept.__getitem__)
+        recording, arguments = read_recording(self.journal, kept.__getitem__), arguments_in(self.journal)
         return [
-            self._question(one.call, one.key[0], decode(one.ran or one.arguments), unknown=one.unknown)
+            self._question(one.call, one.key[0], arguments[one.call], unknown=one.unknown)
             for one in recording.waiting()
         ]
 
@@ -177,7 +173,6 @@ class CodeAction:
         inner = self._inner()
         if self.journal is not None:
             return self._take(self.runner.resume(self.key, self.decisions, invoke=inner.invoke))
-        self._announce(code)
         return self._take(self.runner.run(code, **self._named(), invoke=inner.invoke))
 
     async def ago(self, code: str) -> ToolMessage:
@@ -185,17 +180,7 @@ class CodeAction:
         inner = self._inner()
         if self.journal is not None:
             return self._take(await self.runner.aresume(self.key, self.decisions, invoke=inner.ainvoke))
-        self._announce(code)
         return self._take(await self.runner.arun(code, **self._named(), invoke=inner.ainvoke))
-
-    def _announce(self, code: str) -> None:
-        """Tell, before anything runs, which gated tools the program can reach."""
-        if self.gates:
-            with suppress(ProgramError):
-                program = normalise(code)
-                found: JSON = list(self.reachable(program))
-                any_tool = reach(program, self.runner.catalogue).any
-                self.tell({"type": "callgate.reach", "id": self.id, "tools": found, "any": any_tool})
 
     def _inner(self) -> InnerCalls:
         self.inner = InnerCalls(self.node, self._see(), self.updates, ensure_config(), self.messages_key)

@@ -266,7 +266,6 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> Batch:
         config, runtime = setting.config, setting.runtime
         turn = Turn(store=keeping.store, key=keeping.key("turn", told(calls)))
-        tell = functools.partial(self._tell_from, runtime)
 
         def action(at: int) -> CodeAction:
             return CodeAction(
@@ -282,7 +281,6 @@ class CodeActNode(Runnable[Any, Any]):
                 given=setting,
                 channels=channels_of(config),
                 messages_key=self._messages_key,
-                tell=tell,
             )
 
         plain = PlainCalls(
@@ -307,7 +305,7 @@ class CodeActNode(Runnable[Any, Any]):
             as_list=is_messages(input),
             messages_key=self._messages_key,
             task=runtime.execution_info.task_id if runtime.execution_info is not None else "",
-            tell=tell,
+            tell=functools.partial(self._tell_from, runtime),
         )
 
     def _tell(self, event: Event) -> None:

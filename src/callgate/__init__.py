@@ -1,5 +1,6 @@
 """Code-as-action: the model writes Python that calls your tools, and every call passes the gate."""
 
+from callgate.artifacts import Artifact, LeftOut
 from callgate.errors import (
     ApprovalRejected,
     CallgateError,
@@ -20,12 +21,14 @@ from callgate.errors import (
 from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
 from callgate.limits import Limits
 from callgate.outcome import CallRecord, Cut, Fault, Outcome
+from callgate.replaying import Replay, replay
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
     "ApprovalRejected",
+    "Artifact",
     "Call",
     "CallRecord",
     "CallgateError",
@@ -37,6 +40,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "JournalStore",
+    "LeftOut",
     "LimitExceeded",
     "Limits",
     "MemoryJournal",
@@ -44,6 +48,7 @@ __all__ = [
     "Outcome",
     "ProgramError",
     "Refused",
+    "Replay",
     "ReplayDivergence",
     "SandboxError",
     "SandboxLost",
@@ -54,5 +59,6 @@ __all__ = [
     "UnknownTool",
     "UsageError",
     "Waiting",
+    "replay",
     "tool",
 ]

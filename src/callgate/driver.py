@@ -7,6 +7,7 @@ returns after the pass is over is still journalled.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ Invoke: TypeAlias = Callable[[Tool, Call], Any]
 
 SEND_SECONDS = 10.0
 """How long a guest may take to read what it is sent."""
+
+LOOKS = 0.05
+"""Seconds between two looks at the guest's processor time, at least."""
+
+DIED = (
+    "the program's process died in C code: it recursed too deeply there, ran out of memory, or crashed an extension "
+    "module or ctypes; do less at a time, or do it another way"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +87,9 @@ class Clock:
 
     def __init__(self, run: Pass) -> None:
         self._began, self._run = time.monotonic(), run
-        self._check_at = run.limits.cpu_seconds / 2
+        self._cores = os.cpu_count() or 1
+        self._looked, self._look_at = 0.0, run.limits.cpu_seconds / self._cores
+        run.guest.cpu_seconds()  # a guest that is gone tells what it told last
 
     def now(self) -> float:
         """Return the seconds since the pass began."""
@@ -87,12 +98,22 @@ class Clock:
     def look(self) -> list[Step]:
         """Return what the gate says about the time and the guest's processor time, where it is time to look."""
         run, now = self._run, self.now()
-        if now >= self._check_at:
+        if now >= self._look_at:
             left = run.limits.cpu_seconds - run.guest.cpu_seconds()
-            self._check_at = now + max(left / 2, 0.05)  # two cores at most eat half of it until then
+            self._looked, self._look_at = now, now + max(left / self._cores, LOOKS)
             if left <= 0:
                 return run.gate.stop("cpu_seconds")
         return run.gate.tick(now) if now >= run.gate.wake_at else []
+
+    def spent(self) -> bool:
+        """Say whether a guest that is gone may have been ended by the kernel, for the processor time it used.
+
+        So it is where nobody looked for so long that all cores together could use up what was left. False where a
+        sandbox does not tell processor times.
+        """
+        used = self._run.guest.cpu_seconds()
+        most = used + (self.now() - self._looked) * self._cores
+        return used > 0 and most >= self._run.limits.cpu_seconds
 
     def send_seconds(self) -> float:
         """Return how long the guest may take to read, in seconds: never past the end of its time."""
@@ -100,18 +121,18 @@ class Clock:
 
     def patience(self) -> float:
         """Return the seconds until something has to be done without any input."""
-        return max(0.0, min(self._run.gate.wake_at, self._check_at) - self.now())
+        return max(0.0, min(self._run.gate.wake_at, self._look_at) - self.now())
 
 
-def fed(run: Pass, frames: Frames, data: bytes, now: float) -> list[Step]:
+def fed(run: Pass, clock: Clock, frames: Frames, data: bytes) -> list[Step]:
     """Feed the gate what a guest sent, or its end."""
     gate = run.gate
     if not data:
         if run.guest.lost():
             return gate.fail("SandboxLost", "the sandbox went away while the program ran", lost=True)
-        return gate.fail("ProcessDied", "the program's process died: it crashed or used more memory than its limit")
+        return gate.stop("cpu_seconds") if clock.spent() else gate.fail("ProcessDied", DIED)
     try:
-        return gate.frames(frames.feed(data), now)
+        return gate.frames(frames.feed(data), clock.now())
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
         return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")

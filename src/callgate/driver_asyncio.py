@@ -73,7 +73,7 @@ class _LoopDriver:
         while self._returned and self._last is None:
             await self._take(*self._returned.popleft())
         if data is not None and self._last is None:
-            await self._carry_out(fed(self._pass, self._frames, data, self._clock.now()))
+            await self._carry_out(fed(self._pass, self._clock, self._frames, data))
         if self._last is None:
             await self._carry_out(self._clock.look())
 

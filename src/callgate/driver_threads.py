@@ -115,7 +115,7 @@ class _ThreadDriver:
         while self._returned and self._last is None:
             self._take(*self._returned.popleft())
         if data is not None and self._last is None:
-            self._carry_out(fed(self._pass, self._frames, data, self._clock.now()))
+            self._carry_out(fed(self._pass, self._clock, self._frames, data))
         if self._last is None:
             self._carry_out(self._clock.look())
 

@@ -104,10 +104,14 @@ class SandboxError(CallgateError):
 class SandboxUnavailable(SandboxError):
     """This host cannot isolate a program well enough. Nothing ran, and nothing weaker was tried."""
 
-    def __init__(self, message: str, *, missing: Sequence[str] = (), cure: str = "") -> None:
+    def __init__(
+        self, message: str, *, missing: Sequence[str] = (), reasons: Sequence[str] = (), cure: str = ""
+    ) -> None:
         super().__init__(message)
         self.missing = tuple(missing)
         """The kernel mechanisms that are missing."""
+        self.reasons = tuple(reasons)
+        """How each of them showed that it is."""
         self.cure = cure
         """What to do about it, for a person."""
 

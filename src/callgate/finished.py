@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from callgate.artifacts import Artifact, LeftOut
 from callgate.codec import JSON, decode, digest, encode, is_object
 from callgate.errors import JournalError
 from callgate.journal import Journal
@@ -11,14 +12,34 @@ from callgate.limits import Limits
 from callgate.outbox import handle_of
 from callgate.outcome import CallRecord, Outcome, render
 from callgate.recording import Record, Recording, kept_handles, read_recording
-from callgate.report import fault_of, report_rejected
+from callgate.report import fault_of, report_unrun
 
-__all__ = ["handles_in", "is_over", "outcome_of"]
+__all__ = ["arguments_in", "handles_in", "is_over", "outcome_of"]
 
 
 def is_over(journal: Journal) -> bool:
     """Say whether an action has ended; lines may still follow, of tools that returned later."""
     return any('"e":"ended"' in line and decode(line)["e"] == "ended" for line in reversed(journal.lines[1:]))
+
+
+def arguments_in(journal: Journal) -> dict[str, JSON]:
+    """Return the arguments of each call that a journal names, by its inner id: those that a human put, if one did."""
+    found: dict[str, JSON] = {}
+    edited: dict[str, JSON] = {}
+    for line in journal.lines[1:]:
+        entry = decode(line)
+        if (call := entry.get("call")) is None:
+            continue
+        if entry["e"] == "decision":
+            edited[call] = entry.get("edited")
+            continue
+        if entry["e"] == "asked":
+            edited.pop(call, None)  # what was answered is no longer the question
+        put = entry.get("ran", edited.get(call))
+        if put is not None:
+            found[call] = put
+        found.setdefault(call, entry.get("args", {}))
+    return found
 
 
 def handles_in(journal: Journal) -> list[str]:
@@ -28,12 +49,13 @@ def handles_in(journal: Journal) -> list[str]:
     return [*kept_handles(journal), *kept]
 
 
-def outcome_of(journal: Journal, kept: Callable[[str], str]) -> Outcome:
+def outcome_of(journal: Journal, kept: Callable[[str], str], files: Mapping[str, bytes] | None = None) -> Outcome:
     """Return the outcome that the action's last pass returned.
 
     Args:
         journal: of an action that is over.
         kept: returns the text of a value kept under a handle.
+        files: SHA-256 of an artifact to its data, which journals do not hold; it is empty where nobody kept it.
 
     Raises:
         JournalError: if the action is not over, or a kept value is not the one it was.
@@ -42,14 +64,19 @@ def outcome_of(journal: Journal, kept: Callable[[str], str]) -> Outcome:
     if end is None:
         raise JournalError("the action is not over: nothing says how it ended")
     header = journal.header
-    if end["status"] == "rejected":
-        return report_rejected(journal=journal, program=header["program"])
+    if not _ran(journal, end):
+        return report_unrun(journal=journal, program=header["program"])
     recording = read_recording(journal, kept)
-    calls = _calls(end, recording)
+    calls = _calls(journal, end, recording)
     output, value_text = (_text(end, part, kept) for part in ("output", "value"))
     stdout, value = decode(output), decode(value_text)
     fault, most = fault_of(end["error"], header["program"]), Limits(**header["limits"]).shown_chars
     texts = (("stdout", output), ("value", value_text))
+    artifacts = tuple(
+        Artifact(name=one["name"], size=one["size"], digest=one["sha256"], data=(files or {}).get(one["sha256"], b""))
+        for one in end.get("artifacts", ())
+    )
+    left_out = tuple(LeftOut(**one) for one in end.get("left_out", ()))
     text, cuts = render(
         status=end["status"],
         stdout=stdout,
@@ -61,6 +88,8 @@ def outcome_of(journal: Journal, kept: Callable[[str], str]) -> Outcome:
         waiting=(),
         handles={part: handle_of(text) for part, text in texts if len(text) > most},
         most=most,
+        artifacts=artifacts,
+        left_out=left_out,
     )
     return Outcome(
         id=header["action"],
@@ -72,10 +101,18 @@ def outcome_of(journal: Journal, kept: Callable[[str], str]) -> Outcome:
         limit=end["limit"],
         calls=calls,
         truncated=cuts,
+        artifacts=artifacts,
+        left_out=left_out,
         warnings=tuple(end.get("warnings", ())),
         journal=journal,
         text=text,
     )
+
+
+def _ran(journal: Journal, end: dict[str, JSON]) -> bool:
+    """Say whether anything of the program ran: else its end is the first entry, and no sandbox had begun."""
+    never = end["status"] == "rejected" or end["limit"] == "guests"
+    return not (never and len(journal) == 2)
 
 
 def _text(end: dict[str, JSON], part: str, kept: Callable[[str], str]) -> str:
@@ -89,25 +126,26 @@ def _text(end: dict[str, JSON], part: str, kept: Callable[[str], str]) -> str:
     return text
 
 
-def _calls(end: dict[str, JSON], recording: Recording) -> tuple[CallRecord, ...]:
+def _calls(journal: Journal, end: dict[str, JSON], recording: Recording) -> tuple[CallRecord, ...]:
     """Return the calls of the last pass, in their order."""
     known = {record.call: record for record in recording.records.values() if record.result is not None}
+    arguments = arguments_in(journal)
     ascending = sorted(known, key=lambda call: int(call.rpartition("/")[2]))
     return tuple(
         CallRecord(id=one["call"], tool=one["tool"], arguments=one["args"], status=one["status"])
         if is_object(one)
-        else _record(known[one])
+        else _record(known[one], arguments[one])
         for one in end.get("calls", ascending)
     )
 
 
-def _record(record: Record) -> CallRecord:
+def _record(record: Record, arguments: dict[str, JSON]) -> CallRecord:
     result = record.result
     error = result.error if result is not None else None
     return CallRecord(
         id=record.call,
         tool=record.key[0],
-        arguments=decode(record.ran or record.arguments),
+        arguments=arguments,
         status=result.status if result is not None else "held",
         result=result.text if result is not None and error is None else None,
         error=error["text"] if error is not None else None,

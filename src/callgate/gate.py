@@ -20,10 +20,11 @@ from callgate.codec import JSON
 from callgate.journal import Journal
 from callgate.outbox import Outbox
 from callgate.policy import Policy
+from callgate.product import Product
 from callgate.questions import Questions
 from callgate.recording import Record as Recorded
 from callgate.recording import Recording, Resumed, divergence
-from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frame, OutFrame, RestFrame, frame
+from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, FileFrame, Frame, RestFrame, frame
 from callgate.steps import End, Pause, Send, Start, Step, broken, end_of, limited
 
 __all__ = ["Gate"]
@@ -53,9 +54,8 @@ class Gate:
         """Every call of this pass, in the order asked for."""
         self.warnings: list[str] = []
         """Where a replay left what was recorded, reads only."""
-        self.output: list[str] = []
-        """What the program printed, up to `Limits.output_kb`."""
-        self._printed = 0
+        self.product = Product(policy.limits)
+        """What the program printed and left."""
         self._seen: Counter[tuple[str, str]] = Counter()
         self._held: deque[CallState] = deque()
         self._running: dict[int, CallState] = {}
@@ -68,7 +68,6 @@ class Gate:
         self._resting = False
         self._until: float | None = None
         self._off_script: CallState | None = None
-        self._end: EndFrame | None = None
         self._over = self._closed = False
 
     # ---- what the driver reports
@@ -83,18 +82,18 @@ class Gate:
         for one in frames:
             if self._over:
                 break
-            if self._resting or self._end is not None:
+            if not self._in_turn(one):
                 self._break("the guest spoke out of turn")
             elif isinstance(one, CallFrame):
                 self._on_call(one)
             elif isinstance(one, RestFrame):
                 self._resting, self._until = True, one.until
-            elif isinstance(one, OutFrame):
-                self._on_output(one.text)
             elif isinstance(one, DropFrame):
                 self._on_drop(one.n)
-            else:
+            elif isinstance(one, EndFrame):
                 self._on_end(one)
+            elif (fault := self.product.take(one)) is not None:
+                self._break(fault)
         return self._settle()
 
     def returned(self, n: int, result: Result, now: float) -> list[Step]:
@@ -122,12 +121,12 @@ class Gate:
 
     def stop(self, limit: str) -> list[Step]:
         """End the action because a limit is used up."""
-        self._conclude(limited(limit, self._printed))
+        self._conclude(limited(limit, self.product.printed))
         return self._out.take()
 
     def fail(self, kind: str, text: str, *, lost: bool = False) -> list[Step]:
         """End the action for a fault outside the program; lost if what it did cannot be known."""
-        self._conclude(broken(kind, text, self._printed, lost=lost))
+        self._conclude(broken(kind, text, self.product.printed, lost=lost))
         return self._out.take()
 
     def close(self) -> None:
@@ -160,7 +159,7 @@ class Gate:
         if call.n != len(self.calls):
             self._break("the guest numbered its calls wrongly")
         elif call.n > self._limits.calls + OVERRUN:
-            self._conclude(limited("calls", self._printed))
+            self._conclude(limited("calls", self.product.printed))
         elif (record := self._recording.records.get(call.key)) is not None:
             record.met, record.n = True, call.n
             call.recorded, call.ran, call.unknown = True, record.ran, record.unknown
@@ -170,16 +169,14 @@ class Gate:
         else:
             self._held.append(call)
 
-    def _on_output(self, text: str) -> None:
-        room = (self._limits.output_kb << 10) - self._printed
-        self._printed += len(text)
-        if room > 0:
-            self.output.append(text[:room])
-        else:
-            self._break("the guest sent more output than it may")
+    def _in_turn(self, frame: Frame) -> bool:
+        product = self.product
+        if self._resting or product.end is not None:
+            return False
+        return not product.closing or isinstance(frame, FileFrame | EndFrame)
 
     def _break(self, how: str) -> None:
-        self._conclude(broken("ProtocolError", how, self._printed))
+        self._conclude(broken("ProtocolError", how, self.product.printed))
 
     def _on_drop(self, n: int) -> None:
         """The program gave up on a call: withdraw a question or a start, never what was started."""
@@ -198,8 +195,7 @@ class Gate:
             if missing := self._recording.missing():
                 raise divergence(missing)
             self._go_live(event=False)
-        self._end = frame
-        self._printed = max(self._printed, frame.printed)
+        self.product.close(frame)
         self._clock.reopen()  # what it asked for before it ended is carried out
 
     # ---- progress
@@ -208,8 +204,8 @@ class Gate:
         if not self._over:
             if self._live and self._held:
                 self._start_held()
-            if self._end is not None:
-                self._finish_up(self._end)
+            if self.product.end is not None:
+                self._finish_up(self.product.end)
             elif self._resting and self._off_script is None:
                 if self._live:
                     self._next_event()
@@ -231,7 +227,7 @@ class Gate:
                 self._pause()
             elif until is None:
                 text = "every strand of the program waits for another one: a lock, a queue or a join"
-                self._conclude(broken("Deadlock", text, self._printed))
+                self._conclude(broken("Deadlock", text, self.product.printed))
 
     def _finish_up(self, frame: EndFrame) -> None:
         """The program has ended: wait for what it started, then end."""
@@ -241,7 +237,7 @@ class Gate:
         if self._asked:
             self._pause()
             return
-        self._conclude(end_of(frame, self._printed))
+        self._conclude(end_of(frame, self.product.printed))
 
     # ---- replay: recorded answers in recorded order, nothing executes
 
@@ -383,9 +379,9 @@ class Gate:
         if isinstance(last, End) and last.status != "lost":
             if self._recording.unresolved(self.calls):
                 text = "it is unknown whether a write happened that an earlier pass had started"
-                last = broken("UnknownOutcome", text, self._printed, lost=True)
+                last = broken("UnknownOutcome", text, self.product.printed, lost=True)
             else:
-                self._out.record_end(last, "".join(self.output), self._limits.shown_chars, self.calls, self.warnings)
+                self._out.record_end(last, self.product, self._limits.shown_chars, self.calls, self.warnings)
         end = last
         self._out.after(lambda: self._out.add(end))
 

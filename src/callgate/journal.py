@@ -2,27 +2,33 @@
 
 A journal is JSON lines: a header, then entries. Each line ends with `prev`, the SHA-256 of the line before it, so an
 edit or a missing line is found when the journal is read; the digest of the last line, `Journal.head`, pins the whole.
+With a key each line also ends with `mac`, the HMAC-SHA256 of what stands before it: nobody without the key can write
+one. What only a pinned head shows is that lines are missing at the end.
 
     {"e":"header",   "format":1, "action", "thread", "program", "catalogue", "python", "sandbox", "level", "limits",
-                     "seed", "wall"}
+                     "tools", "seed", "wall"}                       "tools": the functions its program may name
     {"e":"asked",    CALL, "why":"approval"|"unknown", "schema"}    a human has to decide
     {"e":"decision", "call", "decision"}                            and has ("edited" or "value" hold what it carries)
     {"e":"started",  CALL}                                          a write is about to run ("ran": edited arguments)
     {"e":"done",     CALL, "value"|"kept"|"error"}                  a call is over ("undelivered": after the end)
     {"e":"resumed",  "at", "wall"}                                  a replay is complete, the program goes on from here
-    {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept"}
+    {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept",
+                     "artifacts":[{"name", "size", "sha256"}], "left_out":[{"name", "size", "why", "count"}]}
                      ("calls": those of the last pass, where the lines before do not say which and in what order;
                      "warnings")
 
 CALL is "call", "tool", "key", "n", "at", and "args" in the first line about a call (but for a refused one with large
 arguments). `call` is a label, and never moves to another call; the identity is (tool, key, n): `key` is the SHA-256 of
 the canonical arguments, `n` counts equal calls of one action from 0. `at` is the program's clock, in seconds. A value
-above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256.
+above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256. Of
+files only the names stand here, where a program left any; what they hold comes with the outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import os
 import sqlite3
 import threading
@@ -34,7 +40,7 @@ from typing import Protocol
 from callgate.codec import JSON, decode, digest, encode
 from callgate.errors import JournalError
 
-__all__ = ["FORMAT", "INLINE", "Journal", "JournalStore", "MemoryJournal", "SqliteJournal", "kept_key"]
+__all__ = ["FORMAT", "INLINE", "Journal", "JournalStore", "MemoryJournal", "SqliteJournal"]
 
 FORMAT = 1
 """Version of the lines above."""
@@ -50,25 +56,44 @@ class Journal:
 
     Args:
         lines: what a store returned; nothing for a new action.
+        key: seals each line; None leaves them unsealed.
 
     Raises:
-        JournalError: if a line does not name the digest of the line before it.
+        JournalError: if a line does not name the digest of the line before it, or is not sealed with the key, or is
+            sealed and there is no key.
     """
 
-    def __init__(self, lines: Iterable[str] = ()) -> None:
+    def __init__(self, lines: Iterable[str] = (), *, key: bytes | None = None) -> None:
         self._lines: list[str] = []
+        self._key = key
         self.head = _START
         """SHA-256 of the last line; 64 zeros for an empty journal."""
         for line in lines:
-            if not line.endswith(f',"prev":"{self.head}"}}'):
-                raise JournalError(
-                    f"entry {len(self._lines)} does not follow the one before it: the journal was changed"
-                )
+            body, _, end = line.rpartition(f',"prev":"{self.head}"')
+            if not body or not _equal(end, self._seal(f'{body},"prev":"{self.head}"')):
+                raise JournalError(self._fault(end))
             self._lines.append(line)
             self.head = digest(line)
 
+    def _seal(self, text: str) -> str:
+        """Return what closes a line."""
+        if self._key is None:
+            return "}"
+        return f',"mac":"{hmac.new(self._key, text.encode(errors="replace"), hashlib.sha256).hexdigest()}"}}'
+
+    def _fault(self, end: str) -> str:
+        if self._key is None and end.startswith(',"mac":"'):
+            return "the journal is sealed with a key; give the key it was written with"
+        if self._key is not None and end == "}":
+            return f"entry {len(self._lines)} is not sealed with the key: the journal was changed, or never had one"
+        return f"entry {len(self._lines)} does not follow the one before it: the journal was changed"
+
     def __len__(self) -> int:
         return len(self._lines)
+
+    def copy(self) -> Journal:
+        """Return a journal with the same lines and key, to be continued apart from this one."""
+        return Journal(self._lines, key=self._key)
 
     @property
     def lines(self) -> Sequence[str]:
@@ -96,7 +121,8 @@ class Journal:
 
     def add_text(self, body: str) -> str:
         """Append an entry given as the JSON text of an object without its closing brace, and return its line."""
-        line = f'{body},"prev":"{self.head}"}}'
+        line = f'{body},"prev":"{self.head}"'
+        line += self._seal(line)
         self._lines.append(line)
         self.head = digest(line)
         return line
@@ -104,6 +130,10 @@ class Journal:
     def text(self) -> str:
         """Return the journal as JSON lines."""
         return "".join(f"{line}\n" for line in self._lines)
+
+
+def _equal(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(errors="replace"), other.encode(errors="replace"))
 
 
 class JournalStore(Protocol):
@@ -131,12 +161,6 @@ class JournalStore(Protocol):
     async def aread(self, key: str) -> list[str]:
         """The awaitable twin of `read`."""
         ...
-
-
-def kept_key(journal: Journal, handle: str) -> str:
-    """Return where a kept value is stored: with its thread, never across threads."""
-    thread = journal.header["thread"]
-    return f"kept/{len(thread)}/{thread}/{handle}"
 
 
 def _taken(key: str, position: int) -> JournalError:

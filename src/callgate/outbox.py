@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from callgate.calls import CallState, Result
 from callgate.codec import JSON, digest, encode
 from callgate.journal import INLINE, Journal
+from callgate.product import Product
 from callgate.sandboxes.base import answer, frame
 from callgate.steps import End, Keep, Notify, Record, Send, Step
 
@@ -130,13 +132,13 @@ class Outbox:
         self.record_call("done", call, call.at, f',"undelivered":true{parts}' if late else parts, then)
 
     def record_end(
-        self, end: End, output: str, shown_chars: int, calls: Sequence[CallState], warnings: Sequence[str]
+        self, end: End, product: Product, shown_chars: int, calls: Sequence[CallState], warnings: Sequence[str]
     ) -> None:
         """Write how the action ended; what is too large to show is kept for later programs.
 
         Args:
             end: of the action.
-            output: what the program printed.
+            product: what the program left.
             shown_chars: above which output and value are kept.
             calls: of the last pass, in their order; written where the lines before do not say as much.
             warnings: of the last pass.
@@ -147,11 +149,16 @@ class Outbox:
         if warnings:
             fields["warnings"] = list(warnings)
         raw: dict[str, str] = {}
-        for part, text in (("output", encode(output)), ("value", end.value)):
+        for part, text in (("output", encode("".join(product.output))), ("value", end.value)):
             if len(text) > shown_chars:
                 fields[f"{part}_kept"] = self.keep(text)
             else:
                 raw[part] = text
+        if product.artifacts:
+            told = [{"name": one.name, "size": one.size, "sha256": one.digest} for one in product.artifacts]
+            fields["artifacts"] = told
+        if product.left_out:
+            fields["left_out"] = [asdict(one) for one in product.left_out]
         self.record({**fields, "printed": end.printed}, raw)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from callgate.artifacts import Artifact, LeftOut
 from callgate.codec import JSON, decode, is_array, is_object
 from callgate.journal import Journal
 from callgate.sandboxes.base import TEXT_CHARS
@@ -14,8 +15,8 @@ from callgate.steps import Status, Waiting
 
 __all__ = ["CallRecord", "Cut", "Fault", "Outcome"]
 
-LISTED_CALLS, LISTED_ARGUMENTS, SHORT = 20, 8, 120
-"""Calls that the text of an unfinished action lists, arguments of each, and characters of one of them."""
+LISTED_CALLS, LISTED_ARGUMENTS, LISTED_FILES, SHORT = 20, 8, 20, 120
+"""Calls that the text of an unfinished action lists, arguments of each, files, and characters of one argument."""
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -101,12 +102,16 @@ class Outcome:
     calls: tuple[CallRecord, ...]
     truncated: tuple[Cut, ...]
     """What `text` does not show in full."""
-    artifacts: tuple[Any, ...] = ()
-    """Files the program left; none yet."""
+    artifacts: tuple[Artifact, ...] = ()
+    """The files it left below /out. A program that was ended from outside, by `seconds` for instance, leaves none."""
+    left_out: tuple[LeftOut, ...] = ()
+    """The files it left that are not among them, and why."""
     waiting: tuple[Waiting, ...] = ()
     """The calls that wait for a human, with status paused."""
     warnings: tuple[str, ...] = ()
     """Where a replay left what was recorded."""
+    reachable: tuple[str, ...] = ()
+    """The tools of `interrupt_on` that the program can reach, by its text."""
     journal: Journal
     text: str
     """What the model is given."""
@@ -173,13 +178,17 @@ def render(
     waiting: tuple[Waiting, ...],
     handles: dict[str, str],
     most: int,
+    ran: bool = True,
+    artifacts: Sequence[Artifact] = (),
+    left_out: Sequence[LeftOut] = (),
 ) -> tuple[str, tuple[Cut, ...]]:
     """Return the text for the model and what it leaves out.
 
     printed counts what was printed beyond `Limits.output_kb` too, handles are those of "stdout" and "value" where they
     were kept, and most is how many characters of each are shown.
     """
-    parts, cuts = [_headline(status, error, limit, waiting)], list[Cut]()
+    parts = [_headline(status, error, limit, waiting) if ran else _not_run(error, limit)]
+    cuts = list[Cut]()
     output = show_output(visible(stdout), most)
     if printed > len(stdout) or len(visible(stdout)) > most:
         shown_output = min(len(output), most, printed)
@@ -193,10 +202,24 @@ def render(
     if value is not None:
         parts.append(f"Value: {shown}" if output.strip() or parts[0] else shown)
     parts.extend(_tell_cut(cut) for cut in cuts)
-    if status in ("failed", "limited", "lost") and (told := _tell_calls(calls)):
+    parts.extend(_tell_files(artifacts, left_out))
+    if ran and status in ("failed", "limited", "lost") and (told := _tell_calls(calls)):
         parts.append(told)
     text = "\n".join(part for part in parts if part)
     return text or "The program completed and showed nothing: print a value or end with an expression.", tuple(cuts)
+
+
+def _not_run(error: Fault | None, limit: str | None) -> str:
+    """Return the first line about a program that did not run at all."""
+    error = error or Fault(type="", text="")
+    if limit is not None:
+        return f"The program was not run, the limit {limit} is used up: {visible(error.text)[:TEXT_CHARS]}"
+    where = f", see line {error.line}" if error.line else ""
+    return f"The program was not run{where}: {visible(error.text)[:TEXT_CHARS]}{_quoted(error)}"
+
+
+def _quoted(error: Fault) -> str:
+    return f"\n    {error.line} | {visible(error.source[:SHORT])}" if error.source is not None else ""
 
 
 def _headline(status: Status, error: Fault | None, limit: str | None, waiting: tuple[Waiting, ...]) -> str:
@@ -205,14 +228,11 @@ def _headline(status: Status, error: Fault | None, limit: str | None, waiting: t
     if status == "completed" or error is None:
         return "" if status == "completed" else f"The program was ended: its limit {limit} is used up."
     where = f" in line {error.line}" if error.line is not None else ""
-    quoted = f"\n    {error.line} | {visible(error.source[:SHORT])}" if error.source is not None else ""
     text, kind = visible(error.text)[:TEXT_CHARS], visible(error.type)
-    if status == "rejected":
-        return f"The program was not run{f', see line {error.line}' if error.line else ''}: {text}{quoted}"
     if status == "lost":
         return f"It is unknown how the program went on: {text}. Look before you repeat anything."
     ended = f"The program was ended by its limit {limit}" if status == "limited" else "The program failed"
-    return f"{ended}{where}: {kind}{f': {text}' if text else ''}{quoted}"
+    return f"{ended}{where}: {kind}{f': {text}' if text else ''}{_quoted(error)}"
 
 
 def _tell_cut(cut: Cut) -> str:
@@ -220,6 +240,23 @@ def _tell_cut(cut: Cut) -> str:
     kept = "it" if cut.kept >= cut.total else f"the first {cut.kept:,}, the rest was dropped"
     rest = f"; load_value({cut.handle!r}) in a later program returns {kept}" if cut.handle else ""
     return f"[{what} has {cut.total:,} characters, {cut.shown:,} are shown{rest}.]"
+
+
+def _tell_files(artifacts: Sequence[Artifact], left_out: Sequence[LeftOut]) -> list[str]:
+    """Return what is said of the files; their names are safe to show."""
+    told: list[str] = []
+    if artifacts:
+        files = [f"{one.name} ({_bytes(one.size)})" for one in artifacts[:LISTED_FILES]]
+        more = [f"{len(artifacts) - LISTED_FILES} more"] if len(artifacts) > LISTED_FILES else []
+        told.append(f"[Files: {', '.join(files + more)}]")
+    for one in left_out:
+        what = one.name if one.count == 1 else f"{one.count:,} more files"
+        told.append(f"[Not kept: {what} ({_bytes(one.size)}): {one.why}]")
+    return told
+
+
+def _bytes(size: int) -> str:
+    return f"{size:,} byte{'s' if size != 1 else ''}"
 
 
 def _tell_calls(calls: tuple[CallRecord, ...]) -> str:

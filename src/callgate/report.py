@@ -11,14 +11,16 @@ from callgate.outbox import handle_of
 from callgate.outcome import CallRecord, Fault, Outcome, render
 from callgate.steps import End, Pause
 
-__all__ = ["fault_of", "report", "report_rejected"]
+__all__ = ["fault_of", "report", "report_unrun"]
 
 
 def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, limits: Limits) -> Outcome:
     """Return the outcome of a pass."""
     end = last if isinstance(last, End) else None
     status = end.status if end is not None else "paused"
-    stdout = "".join(gate.output)
+    product = gate.product
+    stdout = "".join(product.output)
+    artifacts, left_out = (product.artifacts, product.left_out) if end is not None else ((), ())
     value_text = end.value if end is not None else "null"
     kept = (("stdout", encode(stdout)), ("value", value_text))
     fault = fault_of(end.error, program) if end is not None else None
@@ -37,6 +39,8 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
         waiting=waiting,
         handles={part: handle_of(text) for part, text in kept if end is not None and len(text) > limits.shown_chars},
         most=limits.shown_chars,
+        artifacts=artifacts,
+        left_out=left_out,
     )
     return Outcome(
         id=journal.header["action"],
@@ -48,6 +52,8 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
         limit=limit,
         calls=calls,
         truncated=cuts,
+        artifacts=artifacts,
+        left_out=left_out,
         waiting=waiting,
         warnings=tuple(gate.warnings),
         journal=journal,
@@ -55,29 +61,31 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
     )
 
 
-def report_rejected(*, journal: Journal, program: str) -> Outcome:
-    """Return the outcome of a program that was not run: its journal says why."""
-    fault = fault_of(journal.entries()[-1]["error"], program)
+def report_unrun(*, journal: Journal, program: str) -> Outcome:
+    """Return the outcome of a program of which nothing ran: its journal says why."""
+    ended = journal.entries()[-1]
+    fault = fault_of(ended["error"], program)
     text, _ = render(
-        status="rejected",
+        status=ended["status"],
         stdout="",
         printed=0,
         value=None,
         error=fault,
-        limit=None,
+        limit=ended["limit"],
         calls=(),
         waiting=(),
         handles={},
         most=100,
+        ran=False,
     )
     return Outcome(
         id=journal.header["action"],
-        status="rejected",
+        status=ended["status"],
         ran=False,
         stdout="",
         value=None,
         error=fault,
-        limit=None,
+        limit=ended["limit"],
         calls=(),
         truncated=(),
         journal=journal,

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import copy
 import functools
-import platform
-import secrets
+import logging
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from typing import Any, Literal, TypeAlias
 
+from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
 from callgate.calls import CallState
-from callgate.codec import JSON, NotJSON, encode
+from callgate.codec import JSON
 from callgate.decisions import OUTCOMES, decision_line
 from callgate.discovery import reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
 from callgate.driver_threads import drive
-from callgate.errors import JournalError, ProgramError, UsageError
+from callgate.errors import JournalError, LimitExceeded, UsageError
 from callgate.gate import Gate
 from callgate.invoking import ainvoke_tool, invoke_tool, unless_reserved
-from callgate.journal import FORMAT, Journal, JournalStore, MemoryJournal, kept_key
+from callgate.journal import Journal, JournalStore, MemoryJournal
 from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
-from callgate.program import Direct, check, direct, normalise
-from callgate.recording import Recording, kept_handles, read_recording
-from callgate.report import report, report_rejected
-from callgate.sandboxes.base import Guest, Sandbox, frame
+from callgate.program import direct
+from callgate.reach import Reach, reach
+from callgate.recording import kept_handles, read_recording
+from callgate.report import report, report_unrun
+from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
@@ -39,25 +39,12 @@ from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
 
+logger = logging.getLogger("callgate")
+
 Event: TypeAlias = dict[str, JSON]
-"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Action:
-    """An action about to run: new, or with what its journal holds."""
-
-    id: str
-    key: str
-    """Under which its lines are stored."""
-    thread: str
-    program: str
-    direct: Direct | None
-    fault: ProgramError | None = None
-    """Why it is not run at all."""
-    limits: Limits
-    journal: Journal = field(default_factory=Journal)
-    recording: Recording = field(default_factory=Recording)
+"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call.
+{"type": "callgate.reach", "id", "tools", "any"}: before a new action runs, the tools of `interrupt_on` that its program
+can reach; any says that it makes up names, so that it may reach all of them."""
 
 
 class CodeRunner:
@@ -97,7 +84,7 @@ class CodeRunner:
         self._store: JournalStore = journal or MemoryJournal()
         self._on_event = on_event
         self._workers = Workers()
-        self._functions: JSON = {
+        self._functions: dict[str, JSON] = {
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
 
@@ -120,6 +107,8 @@ class CodeRunner:
     ) -> Outcome:
         """Run a program to its end or its first pause.
 
+        A limit that it reaches makes an outcome `limited`; one that lets no further program start, too: nothing ran.
+
         Args:
             program: Python source, as a model writes it; Markdown fences are taken off.
             id: of the action and the prefix of its inner calls; None makes one up.
@@ -134,14 +123,16 @@ class CodeRunner:
             SandboxLost: if the sandbox went away before the program began; nothing ran.
             JournalError: if the journal cannot be written; tools may have run.
         """
-        action = self._prepare(program, id, key, thread)
-        guest = None
-        if action.fault is None:
-            guest = self._direct(action) or self._sandbox.start(self.limits)
+        action, guest = self._prepare(program, id, key, thread), None
+        self._announce(action)
+        try:
+            guest = self._direct(action) or (self._sandbox.start(self.limits) if action.fault is None else None)
+        except LimitExceeded as full:
+            action = replace(action, fault=full)
         with _opened(action, guest):
             self._store.append(action.key, 0, self._first_lines(action))
         if guest is None:
-            return report_rejected(journal=action.journal, program=action.program)
+            return report_unrun(journal=action.journal, program=action.program)
         return self._go(action, guest, invoke)
 
     async def arun(
@@ -154,63 +145,23 @@ class CodeRunner:
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `run`; invoke returns awaitables. Cancelling it kills the guest."""
-        action = self._prepare(program, id, key, thread)
-        guest = None
-        if action.fault is None:
-            guest = self._direct(action) or await self._sandbox.astart(self.limits)
+        action, guest = self._prepare(program, id, key, thread), None
+        self._announce(action)
+        try:
+            guest = self._direct(action) or (await self._sandbox.astart(self.limits) if action.fault is None else None)
+        except LimitExceeded as full:
+            action = replace(action, fault=full)
         with _opened(action, guest):
             await self._store.aappend(action.key, 0, self._first_lines(action))
         if guest is None:
-            return report_rejected(journal=action.journal, program=action.program)
+            return report_unrun(journal=action.journal, program=action.program)
         return await self._ago(action, guest, invoke)
 
-    def _prepare(self, program: str, given_id: str | None, key: str | None, thread: str) -> _Action:
-        action_id = given_id or f"run-{uuid.uuid4().hex[:12]}"
-        try:
-            encode([action_id, key, thread])
-        except NotJSON as error:
-            raise UsageError(f"id, key and thread are plain text: {error}") from error
-        source, one, fault = program, None, None
-        try:
-            source = normalise(program)
-            check(source, self.catalogue)
-            one = direct(source, self.catalogue)
-        except ProgramError as error:
-            fault = error
-        return _Action(
-            id=action_id,
-            key=key or action_id,
-            thread=thread,
-            program=source,
-            direct=one,
-            fault=fault,
-            limits=self.limits,
-        )
+    def _prepare(self, program: str, id: str | None, key: str | None, thread: str) -> Action:
+        return new_action(program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits)
 
-    def _first_lines(self, action: _Action) -> list[str]:
-        sandboxed = action.fault is None and action.direct is None
-        action.journal.add(
-            {
-                "e": "header",
-                "format": FORMAT,
-                "action": action.id,
-                "thread": action.thread,
-                "program": action.program.encode(errors="replace").decode(),
-                "catalogue": self.catalogue.digest,
-                "python": platform.python_version(),
-                "sandbox": self._sandbox.name if sandboxed else None,
-                "level": self._sandbox.level if sandboxed else None,
-                "limits": asdict(self.limits),
-                "seed": secrets.randbits(63),
-                "wall": round(time.time(), 6),
-            },
-            {},
-        )
-        if action.fault is not None:
-            told: JSON = {"type": "ProgramError", "text": str(action.fault), "line": action.fault.line}
-            ended: dict[str, JSON] = {"e": "ended", "status": "rejected", "error": told, "limit": None, "printed": 0}
-            action.journal.add({**ended, "output": "", "value": None}, {})
-        return list(action.journal.lines)
+    def _first_lines(self, action: Action) -> list[str]:
+        return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._sandbox)
 
     # ---- going on with actions
 
@@ -236,9 +187,10 @@ class CodeRunner:
             JournalError: if the journal was changed, or another run goes on with the same action.
             SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
             SandboxLost: if the sandbox went away before the program began; likewise.
+            LimitExceeded: if as many programs run as the sandbox lets run at a time; likewise.
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
-        journal = _journal(id, self._store.read(id))
+        journal = journal_of(id, self._store.read(id))
         kept = {handle: self._store.read(kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
         guest = self._direct(action) or self._sandbox.start(action.limits)
@@ -255,7 +207,7 @@ class CodeRunner:
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `resume`."""
-        journal = _journal(id, await self._store.aread(id))
+        journal = journal_of(id, await self._store.aread(id))
         kept = {handle: await self._store.aread(kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
         guest = self._direct(action) or await self._sandbox.astart(action.limits)
@@ -266,7 +218,7 @@ class CodeRunner:
 
     def _reopen(
         self, action_id: str, journal: Journal, kept: Mapping[str, list[str]], decisions: Mapping[str, object]
-    ) -> tuple[_Action, list[str]]:
+    ) -> tuple[Action, list[str]]:
         """Return the action and the lines its decisions add."""
         recording = read_recording(journal, lambda handle: "".join(kept[handle]))
         if recording.ended:
@@ -285,7 +237,7 @@ class CodeRunner:
         if lines:
             recording = read_recording(journal, lambda handle: "".join(kept[handle]))
         header = journal.header
-        action = _Action(
+        action = Action(
             id=header["action"],
             key=action_id,
             thread=header["thread"],
@@ -299,22 +251,22 @@ class CodeRunner:
 
     # ---- one pass
 
-    def _direct(self, action: _Action) -> Guest | None:
+    def _direct(self, action: Action) -> Guest | None:
         if action.direct is None:
             return None
         return DirectGuest(**asdict(action.direct), frame_mb=action.limits.frame_mb)
 
-    def _go(self, action: _Action, guest: Guest, invoke: Invoke | None) -> Outcome:
+    def _go(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
         with _guarded(guest):
             one = self._pass(action, guest, unless_reserved(invoke, invoke_tool))
         return self._report(action, one.gate, drive(one))
 
-    async def _ago(self, action: _Action, guest: Guest, invoke: Invoke | None) -> Outcome:
+    async def _ago(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
         with _guarded(guest):
             one = self._pass(action, guest, unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers)))
         return self._report(action, one.gate, await drive_async(one))
 
-    def _pass(self, action: _Action, guest: Guest, invoke: Invoke) -> Pass:
+    def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
         reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
         gate = Gate(
@@ -328,7 +280,7 @@ class CodeRunner:
         return Pass(
             gate=gate,
             guest=guest,
-            opening=self._opening(action),
+            opening=opening(action.journal.header, action.limits, self._functions),
             store=self._store,
             key=action.key,
             kept=functools.partial(kept_key, action.journal),
@@ -338,19 +290,24 @@ class CodeRunner:
             workers=self._workers,
         )
 
-    def _opening(self, action: _Action) -> bytes:
-        header, limits = action.journal.header, action.limits
-        run: JSON = {
-            "program": action.program,
-            "seed": header["seed"],
-            "wall": header["wall"],
-            "tools": self._functions,
-            "limits": {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads},
-        }
-        return frame({"run": run})
+    def _report(self, action: Action, gate: Gate, last: End | Pause) -> Outcome:
+        outcome = report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
+        return replace(outcome, reachable=self._gated(action.program).tools) if self._approvals else outcome
 
-    def _report(self, action: _Action, gate: Gate, last: End | Pause) -> Outcome:
-        return report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
+    def _gated(self, program: str) -> Reach:
+        """Return the tools that need a human and that a program can reach."""
+        found = reach(program, self.catalogue)
+        return replace(found, tools=tuple(name for name in found.tools if name in self._approvals))
+
+    def _announce(self, action: Action) -> None:
+        """Tell what a new program can reach."""
+        if self._on_event is None or not self._approvals or action.fault is not None:
+            return
+        found = self._gated(action.program)
+        try:
+            self._on_event({"type": "callgate.reach", "id": action.id, "tools": list(found.tools), "any": found.any})
+        except Exception:
+            logger.exception("on_event raised")
 
     def _listen(self, call: CallState) -> None:
         assert self._on_event is not None  # noqa: S101 - only passed on when it is set
@@ -366,15 +323,6 @@ class CodeRunner:
         )
 
 
-def _journal(action_id: str, lines: list[str]) -> Journal:
-    if not lines:
-        raise UsageError(f"there is no action {action_id!r} in this journal")
-    journal = Journal(lines)
-    if (written := journal.header.get("format")) != FORMAT:
-        raise JournalError(f"action {action_id!r} was written in format {written}, this version reads {FORMAT}")
-    return journal
-
-
 @contextmanager
 def _guarded(guest: Guest | None) -> Generator[None]:
     """Kill the guest if what prepares its pass fails."""
@@ -387,7 +335,7 @@ def _guarded(guest: Guest | None) -> Generator[None]:
 
 
 @contextmanager
-def _opened(action: _Action, guest: Guest | None) -> Generator[None]:
+def _opened(action: Action, guest: Guest | None) -> Generator[None]:
     """Kill the guest if the action's first lines cannot be kept."""
     try:
         with _guarded(guest):

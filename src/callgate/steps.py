@@ -110,7 +110,7 @@ def end_of(frame: EndFrame, printed: int) -> End:
     except NotJSON as fault:
         value, error = "null", {"type": "NotJSON", "text": f"the value is not JSON: {fault}", "line": None}
     if error is not None:
-        limit = "memory_mb" if error.get("type") == "MemoryError" else error.get("limit")
+        limit = error.get("limit")
     status = "completed" if error is None else "limited" if isinstance(limit, str) else "failed"
     return End(status=status, value=value, error=error, limit=limit, printed=max(printed, frame.printed))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.limits import Limits
-from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, Frames, OutFrame, RestFrame, frame
+from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, FileFrame, Frames, OutFrame, RestFrame, frame
 from callgate.testing.fake import FakeSandbox
 
 WALL = 1_800_000_000.0
@@ -44,6 +44,8 @@ class Result:
     out: str = ""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     drops: list[int] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    end: EndFrame | None = None
     rests: list[float | None] = field(default_factory=list)
     transcript: list[Any] = field(default_factory=list)
     deadlock: bool = False
@@ -86,11 +88,13 @@ def run(
 
 def _order(program: str, tools: Mapping[str, Tool], seed: int, limits: Limits, wall: float) -> bytes:
     named = {name: {"tool": name, "params": list(tool.params)} for name, tool in tools.items()}
-    bounds = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
+    bounds = {name: getattr(limits, name) for name in ("output_kb", "frame_mb", "threads", "disk_mb")}
     return frame({"run": {"program": program, "seed": seed, "wall": wall, "tools": named, "limits": bounds}})
 
 
-def _converse(guest: Any, tools: Mapping[str, Tool], frames: Frames, wall: float) -> Result:
+def _converse(  # noqa: C901 - one case per frame
+    guest: Any, tools: Mapping[str, Tool], frames: Frames, wall: float
+) -> Result:
     result = Result()
     running: list[tuple[float, int, Callable[[float], bytes]]] = []
     dropped: set[int] = set()
@@ -114,8 +118,11 @@ def _converse(guest: Any, tools: Mapping[str, Tool], frames: Frames, wall: float
                 case DropFrame(n=n):
                     result.drops.append(n)
                     dropped.add(n)
+                case FileFrame(name=name, data=data):
+                    result.files[name] = data
                 case EndFrame(value=value, error=error, printed=printed):
                     result.value, result.error, result.printed, result.seconds = value, error, printed, now
+                    result.end = one
                     return result
                 case RestFrame(until=until):
                     result.rests.append(until)

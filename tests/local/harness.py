@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import pytest
+
+from callgate.errors import SandboxUnavailable
 from callgate.limits import Limits
 from callgate.sandboxes.base import EndFrame, Frames, OutFrame, RestFrame, frame
+from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.local.forkserver import Bounds, ForkServer
+from callgate.sandboxes.local.guest import Order
+from callgate.sandboxes.local.policy import JailPolicy
 
 PATIENCE = 30.0
+NOBODY = 65534
 
 
 @dataclass(kw_only=True)
@@ -26,11 +37,59 @@ class Result:
     """It ended without saying so."""
 
 
-def order(program: str, limits: Limits | None = None, wall: float = 1_800_000_000.0) -> bytes:
+def order(program: str, limits: Limits | None = None, wall: float = 1_800_000_000.0, seed: int = 7) -> bytes:
     """Return the frame that brings a program."""
     limits = limits or Limits()
     bounds = {"output_kb": limits.output_kb, "frame_mb": limits.frame_mb, "threads": limits.threads}
-    return frame({"run": {"program": program, "seed": 7, "wall": wall, "tools": {}, "limits": bounds}})
+    return frame({"run": {"program": program, "seed": seed, "wall": wall, "tools": {}, "limits": bounds}})
+
+
+class Server:
+    """A bare fork server of a policy, to be used like a sandbox."""
+
+    def __init__(self, policy: JailPolicy) -> None:
+        self._server = ForkServer(policy)
+
+    def start(self, limits: Limits) -> SocketGuest:
+        return Order(self._server, Bounds.of(limits)).wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+
+def served(policy: JailPolicy) -> Server:
+    """Return a fork server of a policy; skips where this host cannot have it."""
+    try:
+        return Server(policy)
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+
+
+@cache
+def open_python() -> str | None:
+    """Return an interpreter of this version that any user can run; None: the one of these tests will do.
+
+    Skips where there is none. Without namespaces what root starts runs as nobody, in an interpreter at its real place.
+    """
+    if os.getuid() != 0:
+        return None
+    name = f"python3.{sys.version_info.minor}"
+    own = getattr(sys, "_base_executable", None) or sys.executable
+    for path in (own, f"/usr/bin/{name}", f"/usr/local/bin/{name}", f"/opt/python/bin/{name}"):
+        try:
+            subprocess.run(
+                [path, "-S", "-c", ""], user=NOBODY, group=NOBODY, extra_groups=[], env={}, cwd="/", check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return path
+    pytest.skip(f"no {name} that an ordinary user can run, as it takes without namespaces")
 
 
 def run(sandbox: Any, program: str, limits: Limits | None = None) -> Result:

@@ -25,13 +25,20 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return request.param
 
 
-def decide(nr: int, *arguments: int, arch: int | None = None) -> str:
+MODES = {
+    "with namespaces": {},
+    "without namespaces": {"namespaces": False},
+    "without namespaces and Landlock": {"namespaces": False, "landlock": False},
+}
+
+
+def decide(nr: int, *arguments: int, arch: int | None = None, pid: int = 4242, **mode: bool) -> str:
     """Return what the filter says to a call: "allow", "kill" or the name of an error."""
     data = bytearray(64)
     arch = syscalls.AUDIT_ARCH[seccomp.MACHINE] if arch is None else arch
     pack_into("<II", data, 0, nr, arch)
     pack_into(f"<{len(arguments)}Q", data, 16, *arguments)
-    code = list(iter_unpack("<HBBI", seccomp.program()))
+    code = list(iter_unpack("<HBBI", seccomp.bound(seccomp.program(**mode), pid)))
     at = accumulator = 0
     while True:
         operation, yes, no, operand = code[at]
@@ -58,22 +65,90 @@ def decide(nr: int, *arguments: int, arch: int | None = None) -> str:
                 raise AssertionError(operation)
 
 
+def numbers(names: str) -> list[int]:
+    return [nr for name in names.split() if (nr := syscalls.number(name)) is not None]
+
+
 def test_each_allowed_call_passes(machine: str) -> None:
-    names = [name for group in seccomp.ALLOWED.values() for name in group.split()]
-    known = [nr for name in names if (nr := syscalls.number(name)) is not None]
+    known = numbers(" ".join(seccomp.ALLOWED.values()))
     assert {decide(nr) for nr in known} == {ALLOW}
     assert len(known) > 100
 
 
-def test_each_refused_call_is_refused(machine: str) -> None:
-    known = [nr for name in seccomp.REFUSED.split() if (nr := syscalls.number(name)) is not None]
-    assert {decide(nr) for nr in known} == {"EPERM"}
+@pytest.mark.parametrize("mode", [{"landlock": True}, {"landlock": False}], ids=["Landlock", "no Landlock"])
+def test_calls_that_change_files_do_nothing_among_files_of_the_host(machine: str, mode: dict[str, bool]) -> None:
+    changes, metadata = numbers(CHANGES), numbers(METADATA)
+    assert {decide(nr, namespaces=False, **mode) for nr in changes} == {"EPERM"}
+    assert {decide(nr, namespaces=False, **mode) for nr in metadata} == {"granted"}
+    opening = set(numbers("open openat"))
+    allowed = set(numbers(" ".join(seccomp.ALLOWED.values()))) - {*changes, *metadata, *opening}
+    assert {decide(nr, namespaces=False, **mode) for nr in allowed | opening} == {ALLOW}
 
 
-def test_every_other_number_does_not_exist(machine: str) -> None:
+CHANGES = """
+    creat truncate mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
+    mknod mknodat
+"""
+METADATA = "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat futimesat"
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_each_refused_call_is_refused(machine: str, mode: dict[str, bool]) -> None:
+    known = set(numbers(seccomp.REFUSED)) - (set(numbers(METADATA)) if mode else set())
+    assert {decide(nr, **mode) for nr in known} == {"EPERM"}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_every_other_number_does_not_exist(machine: str, mode: dict[str, bool]) -> None:
     named = {syscalls.number(name) for name in syscalls.NUMBERS}
     others = [nr for nr in range(1024) if nr not in named]
-    assert {decide(nr) for nr in others} == {"ENOSYS"}
+    assert {decide(nr, **mode) for nr in others} == {"ENOSYS"}
+
+
+READ, WRITE, BOTH, NEITHER, CREATE, TRUNCATE, PATH = 0o0, 0o1, 0o2, 0o3, 0o100, 0o1000, 0o10000000
+
+
+@pytest.mark.parametrize(
+    ("flags", "with_landlock", "alone"),
+    [
+        (READ, ALLOW, ALLOW),
+        (READ | PATH, ALLOW, ALLOW),
+        (WRITE, ALLOW, "EACCES"),
+        (BOTH, ALLOW, "EACCES"),
+        (NEITHER, "EACCES", "EACCES"),  # asks for both rights and is judged by Landlock as asking for none
+        (READ | CREATE, ALLOW, "EACCES"),
+        (READ | TRUNCATE, "EACCES", "EACCES"),
+        (WRITE | TRUNCATE, ALLOW, "EACCES"),
+        (WRITE | CREATE | TRUNCATE, ALLOW, "EACCES"),
+        (BOTH | TRUNCATE, ALLOW, "EACCES"),
+        (NEITHER | TRUNCATE, "EACCES", "EACCES"),
+    ],
+)
+def test_how_a_file_of_the_host_is_opened_decides(machine: str, flags: int, with_landlock: str, alone: str) -> None:
+    for name, arguments in (("open", (0, flags)), ("openat", (0, 0, flags))):
+        nr = syscalls.number(name)
+        if nr is not None:
+            assert decide(nr, *arguments) == ALLOW
+            assert decide(nr, *arguments, namespaces=False) == with_landlock
+            assert decide(nr, *arguments, namespaces=False, landlock=False) == alone
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES.values() if mode], ids=[name for name in MODES if MODES[name]])
+def test_a_guest_among_processes_of_the_host_signals_itself_alone(machine: str, mode: dict[str, bool]) -> None:
+    nr = syscalls.number("tgkill")
+    assert nr is not None
+    assert decide(nr, 4242, 5, 9, **mode) == ALLOW
+    assert {decide(nr, pid, 5, 9, **mode) for pid in (0, 1, 4241, 4243, 0x7EDCBA98, 0xFFFFFFFF)} == {"EPERM"}
+    assert decide(nr, 77, 5, 9, pid=77, **mode) == ALLOW
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_binding_a_filter_changes_its_process_and_nothing_else(machine: str, mode: dict[str, bool]) -> None:
+    before = list(iter_unpack("<HBBI", seccomp.program(**mode)))
+    after = list(iter_unpack("<HBBI", seccomp.bound(seccomp.program(**mode), 4242)))
+    somebody = {(one, two) for one, two in zip(before, after, strict=True) if one != two}
+    assert {one[:3] for one, _ in somebody} == {two[:3] for _, two in somebody}
+    assert {(one[3] >> 22 > 0, two[3]) for one, two in somebody} == ({(True, 4242)} if mode else set())
 
 
 def test_no_name_is_listed_twice() -> None:

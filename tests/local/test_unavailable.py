@@ -1,83 +1,121 @@
-"""Where a layer is missing, nothing runs, and the error says what to do."""
+"""Where something is missing, nothing runs that is weaker than was asked for, and the error says what to do."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
+from collections.abc import Sequence
+from errno import EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM
+from pathlib import Path
 
 import pytest
+from local.docker import DOCKER, Host, on, without
 
 from callgate.errors import SandboxUnavailable
 from callgate.sandboxes.local import LocalSandbox, cures
-from callgate.sandboxes.local import sandbox as module
+from callgate.sandboxes.local import establish as module
 from callgate.sandboxes.local.inside.syscalls import AUDIT_ARCH, MACHINE, number
 
-HOST = """
-import ctypes, json, os, struct, sys
-sys.path[:0] = {path!r}
-import callgate.sandboxes.local
+PROGRAM = """
 from callgate.errors import SandboxUnavailable
 from callgate.limits import Limits
-libc = ctypes.CDLL(None, use_errno=True)
-code = [(0x20, 0, 0, 0)]
-for number in {numbers!r}:
-    code += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | {errno})]
-code.append((0x06, 0, 0, 0x7FFF0000))
-text = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
-libc.prctl(38, 1, 0, 0, 0)
-header = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(text))
-assert libc.prctl(22, 2, header, 0, 0) == 0
-sandbox = callgate.sandboxes.local.LocalSandbox()
+from callgate.sandboxes.local import LocalSandbox
 found = []
-for attempt in ({attempts}):
-    try:
-        found.append(repr(attempt()))
-    except SandboxUnavailable as error:
-        found.append([list(error.missing), error.cure, str(error)])
+with LocalSandbox(**{arguments}) as sandbox:
+    for attempt in (sandbox.check, lambda: sandbox.start(Limits()).kill()):
+        try:
+            found.append(repr(attempt()))
+        except SandboxUnavailable as error:
+            found.append([error.missing, error.reasons, error.cure, str(error)])
 print(json.dumps(found))
 """
+
+
+def attempted(host: Host, *, root: bool = False, python: str | None = None, **arguments: object) -> list:
+    return on(host, PROGRAM.replace("{arguments}", repr(arguments)), root=root, python=python)
+
+
+@pytest.mark.parametrize(
+    ("refused", "errno", "missing"),
+    [
+        ("unshare", EPERM, "user namespaces"),
+        ("unshare", ENOSPC, "user namespaces"),
+        ("mount", EPERM, "mount namespaces"),
+        ("pivot_root", EPERM, "mount namespaces"),
+        ("mount_setattr", ENOSYS, "mount namespaces"),
+        ("setns", EPERM, "pid namespaces"),
+        ("landlock_create_ruleset", ENOSYS, "Landlock"),
+        ("landlock_create_ruleset", EOPNOTSUPP, "Landlock"),
+        ("landlock_add_rule", EINVAL, "Landlock"),
+        ("landlock_restrict_self", EPERM, "Landlock"),
+        ("seccomp", EINVAL, "seccomp"),
+    ],
+)
+def test_a_missing_layer_is_named_where_it_is_needed(refused: str, errno: int, missing: str) -> None:
+    first, second = attempted(Host(filter=without(refused, errno=errno)), floor="L3")
+    names, (reason,), cure, text = first
+    assert names == [missing]
+    assert os.strerror(errno) in reason
+    assert cure
+    assert cure in text
+    assert second == first
+
+
+@pytest.mark.parametrize("root", [False, True], ids=["ordinary user", "root"])
+@pytest.mark.parametrize("refused", ["unshare", "setns", "landlock_restrict_self"])
+def test_a_missing_layer_is_gone_without_where_the_floor_allows(refused: str, root: bool) -> None:
+    assert attempted(Host(filter=without(refused, errno=EPERM)), root=root) == ["'L2'", "None"]
 
 
 @pytest.mark.parametrize(
     ("refused", "errno", "missing", "cure"),
     [
-        ("unshare", 1, "user namespaces", ""),
-        ("mount", 1, "mount namespaces", ""),
-        ("pivot_root", 1, "mount namespaces", ""),
-        ("mount_setattr", 38, "mount namespaces", ""),
-        ("setns", 1, "pid namespaces", ""),
-        ("landlock_create_ruleset", 38, "Landlock", "CONFIG_SECURITY_LANDLOCK"),
-        ("landlock_add_rule", 95, "Landlock", "lsm=landlock"),
-        ("landlock_restrict_self", 1, "Landlock", "lsm=landlock"),
-        ("seccomp", 22, "seccomp", "CONFIG_SECCOMP_FILTER"),
-        ("capset", 1, "dropped capabilities", "seccomp profile"),
-        ("prlimit64", 1, "resource limits", "limits"),
-        ("pidfd_open", 38, "a fork server", ""),
+        ("capset", EPERM, "dropped capabilities", "seccomp profile"),
+        ("prlimit64", EPERM, "resource limits", "limits"),
+        ("pidfd_open", ENOSYS, "a fork server", ""),
     ],
 )
-def test_a_missing_layer_is_named(sandbox: LocalSandbox, refused: str, errno: int, missing: str, cure: str) -> None:
-    nr = number(refused)
-    program = HOST.format(path=[*sys.path], numbers=[nr], errno=errno, attempts="lambda: sandbox.start(Limits()),")
-    host = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert host.returncode == 0, host.stderr
-    ((found, told, text),) = json.loads(host.stdout)
-    assert found == [missing]
-    assert cure in told
-    assert told in text
+def test_what_no_jail_can_do_without_is_named(refused: str, errno: int, missing: str, cure: str) -> None:
+    first = attempted(Host(filter=without(refused, errno=errno)), floor="L0")[0]
+    assert first[0] == [missing]
+    assert cure in first[2]
 
 
-def test_addresses_may_stay_random(sandbox: LocalSandbox) -> None:
-    program = HOST.format(
-        path=[*sys.path],
-        numbers=[number("personality")],
-        errno=1,
-        attempts="lambda: sandbox.fixed_addresses, sandbox.check",
-    )
-    host = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert host.returncode == 0, host.stderr
-    assert json.loads(host.stdout) == ["False", "'L3'"]
+def test_a_filter_is_missing_at_every_floor_but_the_last() -> None:
+    host = Host(filter=without("seccomp", errno=EINVAL))
+    assert attempted(host, floor="L1")[0][0] == ["seccomp"]
+    assert attempted(host, floor="L0")[0] == "'L0'"
+
+
+def test_addresses_may_stay_random() -> None:
+    host = Host(filter=without("personality", errno=EPERM))
+    program = PROGRAM.replace("sandbox.check,", "lambda: sandbox.fixed_addresses,").replace("{arguments}", "{}")
+    assert on(host, program) == ["False", "None"]
+
+
+def test_an_interpreter_in_somebodys_home_is_named_with_what_makes_it_needed() -> None:
+    """In a container root becomes nobody, who cannot reach what lies below root's home."""
+    own = getattr(sys, "_base_executable", None) or sys.executable
+    if os.getuid() != 0 or not any(parent.stat().st_mode & 0o005 != 0o005 for parent in Path(own).resolve().parents):
+        pytest.skip("the interpreter of these tests can be read by everybody")
+    names, _, cure, text = attempted(DOCKER, root=True, python=own)[0]
+    assert names == ["user namespaces", "a readable interpreter"]
+    assert 'LocalSandbox(python="' in cure
+    assert "unshare, setns, mount" in cure
+    assert cure in text
+
+
+def test_without_namespaces_the_highest_level_is_out_of_reach() -> None:
+    with LocalSandbox(namespaces=False, floor="L3") as sandbox, pytest.raises(SandboxUnavailable) as caught:
+        sandbox.check()
+    assert "namespaces" in caught.value.missing
+    assert "namespaces=False" in caught.value.cure
+
+
+def test_a_canary_is_not_sent_where_the_floor_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_proof", lambda *_, **__: pytest.fail("it was"))
+    with LocalSandbox(namespaces=False, floor="L3") as sandbox, pytest.raises(SandboxUnavailable):
+        sandbox.check()
 
 
 def test_other_systems_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,25 +133,98 @@ def test_other_processors_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.missing == ("a known processor",)
 
 
+# Cures. What a host shows of itself is given; none of it is read from this one.
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The files of a host, by path. An empty one is a plain Linux 6.12."""
+    files: dict[str, str] = {}
+    monkeypatch.setattr(cures, "_read", lambda path: files.get(path, ""))
+    monkeypatch.setattr(cures, "_exists", lambda path: path in files)
+    monkeypatch.setattr(cures.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(cures.platform, "release", lambda: files.get("release", "6.12.0-1-amd64"))
+    monkeypatch.setattr(cures.platform, "version", lambda: files.get("version", "#1 SMP"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    return files
+
+
+GVISOR = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
+CASES = [
+    ("user namespaces", {}, ["Let this user make namespaces", "chroot"]),
+    (
+        "user namespaces",
+        {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1"},
+        ["sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0", "userns,", "sudo apparmor_parser -r"],
+    ),
+    (
+        "user namespaces",
+        {"/proc/sys/kernel/unprivileged_userns_clone": "0"},
+        ["sudo sysctl -w kernel.unprivileged_userns_clone=1"],
+    ),
+    (
+        "user namespaces",
+        {"/proc/sys/user/max_user_namespaces": "0", "/proc/sys/user/max_net_namespaces": "0"},
+        ["sudo sysctl -w user.max_user_namespaces=10000 user.max_net_namespaces=10000"],
+    ),
+    ("pid namespaces", {"/.dockerenv": ""}, ["docker run --security-opt seccomp=unconfined", "apparmor=unconfined"]),
+    ("mount namespaces", {"/run/.containerenv": ""}, ["podman run --security-opt seccomp=unconfined"]),
+    ("user namespaces", {"/proc/1/cgroup": "0::/kubepods/x"}, ["seccompProfile: {type: Unconfined}", "Localhost"]),
+    ("user namespaces", {"version": GVISOR}, ["outside of gVisor", "runtimeClassName"]),
+    ("Landlock", {"version": GVISOR, "release": "4.19.0-gvisor"}, ["outside of gVisor"]),
+    ("mount namespaces", {"release": "5.10.0-28-amd64"}, ["Linux 5.12 or later; this is 5.10"]),
+    ("Landlock", {"release": "4.18.0-553.el8"}, ["Linux 5.13 or later; this is 4.18"]),
+    ("Landlock", {"release": "5.10.16.3-microsoft-standard-WSL2"}, ["wsl --update", "PowerShell"]),
+    (
+        "Landlock",
+        {"/sys/kernel/security/lsm": "capability,yama,apparmor"},
+        ["lsm=landlock,capability,yama,apparmor", "sudo grubby --update-kernel=ALL", "update-grub"],
+    ),
+    ("Landlock", {"/.dockerenv": ""}, ["23.0", "landlock_restrict_self"]),
+    ("Landlock", {}, ["CONFIG_SECURITY_LANDLOCK", "lsm="]),
+    ("seccomp", {}, ["CONFIG_SECCOMP_FILTER"]),
+    ("a fork server", {"release": "4.14.0"}, ["Linux 5.3 or later"]),
+    ("an unprivileged identity", {}, ["docker run --user", "SETUID and SETGID"]),
+    ("a temporary directory", {}, ["TMPDIR="]),
+    ("a readable interpreter", {}, ["LocalSandbox(python=", "sudo apt install python3."]),
+    ("a kept promise", {}, ["callgate doctor", "uname -a"]),
+    ("dropped capabilities", {}, ["seccomp profile", "remote sandbox"]),
+    ("something new", {"release": "weird"}, ["seccomp profile", "remote sandbox"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("setting", "value", "cure"),
-    [
-        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl -w kernel.apparmor_restrict"),
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-        ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces"),
-        ("/proc/1/cgroup", "0::/kubepods/x", "seccomp profile"),
-    ],
+    ("missing", "files", "wanted"), CASES, ids=[" ".join((name, *files.values()))[:60] for name, files, _ in CASES]
 )
-def test_the_cure_fits_the_host(monkeypatch: pytest.MonkeyPatch, setting: str, value: str, cure: str) -> None:
-    monkeypatch.setattr(cures, "_read", lambda path: value if path == setting else "")
-    assert cure in cures.unavailable("user namespaces", "refused").cure
+def test_the_cure_fits_the_host(
+    host: dict[str, str], missing: str, files: dict[str, str], wanted: Sequence[str]
+) -> None:
+    host.update(files)
+    error = cures.unavailable(missing, "refused")
+    assert all(part in error.cure for part in wanted)
+    assert f"{missing} (refused). {error.cure}" in str(error)
+    assert (error.missing, error.reasons) == ((missing,), ("refused",))
 
 
-def test_a_broken_promise_is_not_accepted(sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("callgate.sandboxes.local.probe._PROGRAM", "['files are not read']")
-    with LocalSandbox() as own, pytest.raises(SandboxUnavailable, match="files are not read") as caught:
-        own.check()
-    assert caught.value.missing == ("a kept promise",)
+def test_kubernetes_is_known_by_its_environment(host: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert "seccompProfile" in cures.unavailable("user namespaces", "refused").cure
+
+
+def test_an_interpreter_that_is_there_is_proposed(host: dict[str, str]) -> None:
+    path = f"/usr/bin/python3.{sys.version_info.minor}"
+    host[path] = ""
+    assert cures.unavailable("a readable interpreter", "refused").cure.endswith(f'LocalSandbox(python="{path}").')
+
+
+def test_several_things_are_one_error(host: dict[str, str]) -> None:
+    host["/.dockerenv"] = ""
+    parts = [cures.Missing.of(name, "refused") for name in ("user namespaces", "pid namespaces", "Landlock")]
+    error = cures.together(parts)
+    assert error.missing == ("user namespaces", "pid namespaces", "Landlock")
+    assert error.cure.count("docker run") == 1
+    assert "landlock_restrict_self" in error.cure
+    assert cures.missing_of(error) == parts
 
 
 def test_the_processor_is_known() -> None:

@@ -6,17 +6,25 @@ A frame is four bytes of big-endian length and that many bytes of ASCII JSON, on
                     {"drop": n}                                     the program no longer waits for call n
                     {"out": text}                                   printed text
                     {"rest": t}                                     no strand can run; t is the earliest timer or null
-                    {"end": {"value", "error", "printed"}}          the program is over
+                    {"file": name, "data": base64}                  a file below /out; only others and `end` follow
+                    {"end": {"value", "error", "printed", ...}}     the program is over; "left": [[name, size, why]...]
+                                                                    and "more": [n, size] are files it did not send
     host -> guest   {"run": {...}}                                  first and once: program, tools, seed, wall, limits
                     {"answer": n, "at": t, "value": JSON}           or "error": {"type", "text", ...} for "value"
                     {"clock": t, "wall": w}                         the program's clock is now t; w = wall time minus t
 
 Times are seconds of the program's own clock, which starts at 0. A guest is at rest between its `rest` and the one
 event, `answer` or `clock`, that the host hands it. The channel carries no authority: a host believes no frame.
+
+The files come when the program is over, just before `end`. A name is a path below /out, its parts joined by "/". A
+guest sends at most `MOST_FILES` files, each in one frame, together at most `Limits.disk_mb`, and within what
+`FRAMES_BUDGET` leaves. `why` is "large" (for a frame), "room" (together they would be too large), "many", "kind" (no
+regular file) or "unreadable".
 """
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -29,9 +37,11 @@ __all__ = [
     "CallFrame",
     "DropFrame",
     "EndFrame",
+    "FileFrame",
     "Frame",
     "Frames",
     "Guest",
+    "Left",
     "OutFrame",
     "RestFrame",
     "Sandbox",
@@ -42,12 +52,20 @@ __all__ = [
 HEADER = 4
 FRAMES_BUDGET = 8
 """How many times `Limits.frame_mb` a guest may send in all: what it sends is held, and kept, by the host."""
+MOST_FILES = 100
+"""Files that a program may leave."""
+MOST_LEFT = 20
+"""Files that a guest names without sending them; it counts the others."""
+PATH_CHARS = 1_000
+"""Characters of a file's name that a guest can make the host look at."""
 NAME_CHARS = 200
 """Characters of a tool's, a function's or an exception's name that a guest can make the host look at."""
 TEXT_CHARS = 8_100
 """Characters of an error's text, likewise."""
 TRACE_FRAMES = 40
 LIMIT_NAMES = frozenset(field.name for field in fields(Limits))
+REASONS = ("large", "room", "many", "kind", "unreadable")
+"""Why a file is not sent."""
 _MOST = 1 << 53
 """Numbers above it are no counts and no times."""
 
@@ -79,6 +97,24 @@ class RestFrame(NamedTuple):
     """The program time of its earliest timer, in seconds, or None."""
 
 
+class FileFrame(NamedTuple):
+    """A file the program left."""
+
+    name: str
+    """As the guest tells it: nothing to make a path of."""
+    data: bytes
+
+
+class Left(NamedTuple):
+    """A file that a guest did not send."""
+
+    name: str
+    size: int
+    """In bytes."""
+    why: str
+    """large | room | many | kind | unreadable"""
+
+
 class EndFrame(NamedTuple):
     """The program is over."""
 
@@ -87,9 +123,13 @@ class EndFrame(NamedTuple):
     """None, or {"type", "text", "line", "trace": [[line, function], ...]} with missing parts None."""
     printed: int
     """Characters the program printed, also those that never left the guest."""
+    left: tuple[Left, ...] = ()
+    """Files it did not send."""
+    more: tuple[int, int] = (0, 0)
+    """How many others it did not send either, and their bytes together."""
 
 
-Frame = CallFrame | DropFrame | OutFrame | RestFrame | EndFrame
+Frame = CallFrame | DropFrame | OutFrame | RestFrame | FileFrame | EndFrame
 
 
 class BadFrame(ValueError):
@@ -180,6 +220,16 @@ def _drop(fields: dict[str, JSON]) -> Frame | None:
     return DropFrame(n=fields["drop"]) if _whole(fields["drop"], 1) else None
 
 
+def _file(fields: dict[str, JSON]) -> Frame | None:
+    name, data = fields["file"], fields.get("data")
+    if not isinstance(name, str) or not isinstance(data, str):
+        return None
+    try:
+        return FileFrame(name=_clean(name, PATH_CHARS), data=binascii.a2b_base64(data, strict_mode=True))
+    except ValueError:
+        return None
+
+
 def _end(fields: dict[str, JSON]) -> Frame | None:
     end = fields["end"]
     if not is_object(end) or "value" not in end or not _whole(end.get("printed"), 0):
@@ -187,7 +237,28 @@ def _end(fields: dict[str, JSON]) -> Frame | None:
     error = end.get("error")
     if error is not None and not is_object(error):
         return None
-    return EndFrame(value=end["value"], error=_error(error) if error else None, printed=end["printed"])
+    return EndFrame(
+        value=end["value"],
+        error=_error(error) if error else None,
+        printed=end["printed"],
+        left=_left(end.get("left")),
+        more=_more(end.get("more")),
+    )
+
+
+def _left(given: JSON) -> tuple[Left, ...]:
+    """Return the files a guest names without sending them, as far as they have the form they should have."""
+    return tuple(
+        Left(name=_clean(one[0], PATH_CHARS), size=one[1], why=one[2])
+        for one in (given[:MOST_LEFT] if is_array(given) else ())
+        if is_array(one) and len(one) == 3 and _whole(one[1], 0) and one[2] in REASONS
+    )
+
+
+def _more(given: JSON) -> tuple[int, int]:
+    if is_array(given) and len(given) == 2 and all(_whole(number, 0) for number in given):
+        return given[0], given[1]
+    return 0, 0
 
 
 def _error(given: dict[str, JSON]) -> dict[str, JSON]:
@@ -203,7 +274,7 @@ def _error(given: dict[str, JSON]) -> dict[str, JSON]:
             if is_array(frame) and len(frame) == 2 and _whole(frame[0], 1)
         ],
     }
-    return {**error, "limit": limit} if limit in LIMIT_NAMES else error
+    return {**error, "limit": limit} if isinstance(limit, str) and limit in LIMIT_NAMES else error
 
 
 _PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {
@@ -211,6 +282,7 @@ _PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {
     "rest": _rest,
     "out": _out,
     "drop": _drop,
+    "file": _file,
     "end": _end,
 }
 
@@ -293,6 +365,7 @@ class Sandbox(Protocol):
         Raises:
             SandboxUnavailable: if this host cannot isolate it.
             SandboxLost: if the sandbox went away.
+            LimitExceeded: with limit "guests", if as many guests as it may have are alive, and none ends in time.
         """
         ...
 

@@ -16,13 +16,17 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["SocketGuest"]
+__all__ = ["SocketGuest", "awent_away", "went_away"]
 
 AHEAD = 16
 """Reads ahead of who waits for them, at most."""
 
 CHUNK = 1 << 16
 """Bytes read at a time; below the size from which the allocator asks the kernel for each buffer."""
+
+
+LOOK_SECONDS = 0.005
+"""Between two looks at whether a sandbox went away."""
 
 
 class SocketGuest:
@@ -33,6 +37,8 @@ class SocketGuest:
         kill: ends the process and everything it started, and reaps it. Called once.
         cpu: returns the processor seconds used so far; an OSError stands for "not known". Never called after kill.
         lost: says whether the sandbox itself went away.
+        ending_seconds: how long a sandbox that goes away may seem to be there after its guest has ended.
+        pid: the number of its process on this host, where it has one.
     """
 
     def __init__(
@@ -42,10 +48,14 @@ class SocketGuest:
         kill: Callable[[], None],
         cpu: Callable[[], float],
         lost: Callable[[], bool],
+        ending_seconds: float = 0.0,
+        pid: int | None = None,
     ) -> None:
+        self.pid = pid
         sock.setblocking(False)
         self._sock = sock
         self._end, self._cpu, self._lost = kill, cpu, lost
+        self._ending_seconds = ending_seconds
         self._used = 0.0
         self._lock = threading.Lock()
         self._users = 0  # operations inside the socket now; the last one closes it after kill()
@@ -104,7 +114,9 @@ class SocketGuest:
                     self._silence()
                     continue
                 with suppress(BlockingIOError):
-                    return self._read()
+                    if not (data := self._read()) and not self._killed:
+                        went_away(self._lost, self._ending_seconds)
+                    return data
         finally:
             self._leave()
 
@@ -163,7 +175,9 @@ class SocketGuest:
             if self._woken:
                 self._woken = False
                 return None
-            return self._arrived.popleft()
+            if not (data := self._arrived.popleft()) and not self._killed:
+                await awent_away(self._lost, self._ending_seconds)
+            return data
         finally:
             if self._waiter is waiter:
                 self._waiter = None
@@ -221,6 +235,13 @@ class SocketGuest:
         """Say whether the sandbox itself went away, rather than this one guest."""
         return self._lost()
 
+    def forked(self) -> None:
+        """In a forked child: let go of the parent's guest without touching it. Afterwards it seems to be killed."""
+        self._lock = threading.Lock()
+        self._killed = True
+        self._loop = None  # its selector is the parent's too
+        self._close_now()
+
     def _enter(self) -> bool:
         """Keep the descriptors open for one operation; False where they are closed already."""
         with self._lock:
@@ -262,8 +283,26 @@ class SocketGuest:
     def _close_now(self) -> None:
         self._unlisten()
         self._sock.close()
-        os.close(self._bell)
-        os.close(self._ring)
+        bell, self._bell = self._bell, -1
+        if bell != -1:
+            os.close(bell)
+            os.close(self._ring)
+
+
+def went_away(lost: Callable[[], bool], seconds: float) -> bool:
+    """Say whether a sandbox whose guest has ended went away itself, or does so within that time."""
+    deadline = time.monotonic() + seconds
+    while not (found := lost()) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    return found
+
+
+async def awent_away(lost: Callable[[], bool], seconds: float) -> bool:
+    """The awaitable twin of `went_away`."""
+    deadline = time.monotonic() + seconds
+    while not (found := lost()) and time.monotonic() < deadline:  # noqa: ASYNC110 - a loop has no event for it
+        await asyncio.sleep(LOOK_SECONDS)
+    return found
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

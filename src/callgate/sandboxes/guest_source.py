@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 __all__ = ["guest_modules"]
 
-ORDER = ("baton", "clocks", "randomness", "threads", "loop", "output", "faults", "calls")
+ORDER = ("baton", "clocks", "randomness", "process", "threads", "loop", "output", "artifacts", "faults", "calls")
 LAST = ("awaiting", "program", "refusals", "main")
 
 

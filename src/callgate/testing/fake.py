@@ -4,11 +4,15 @@
 clocks, threads, asyncio, replay and limits of the guest itself are the same. Nothing keeps a program from the files,
 the processes and the network of this machine. Use it to test graphs and tools with programs you wrote yourself, on
 any POSIX system; never give it a program that a model wrote.
+
+What a program writes below /out goes to a directory of its own, and comes back as the outcome's artifacts. The program
+starts in another, which is empty and goes with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import sys
@@ -51,6 +55,8 @@ class FakeSandbox:
         ours, theirs = socket.socketpair()
         folder = tempfile.mkdtemp(prefix="callgate-")
         try:
+            for name in ("tmp", "out"):
+                os.mkdir(f"{folder}/{name}")  # noqa: PTH102 - half the time
             with theirs:
                 pid = forks.fork(theirs, folder)
         except OSError:

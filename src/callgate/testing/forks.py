@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from functools import cache
+from importlib import resources
 
 from callgate.sandboxes import bundle
 from callgate.sandboxes.guest_source import guest_modules
@@ -42,7 +43,10 @@ def serve(fd):
             if not pid:
                 control.close()
                 os.setsid()
-                os.chdir(data)
+                folder = data.decode()
+                os.chdir(folder + "/tmp")
+                callgate_guest.redirect.install(callgate_guest.artifacts.root, folder + "/out")
+                callgate_guest.artifacts.root = folder + "/out"
                 callgate_guest.main.run(fds[0])
             os.close(fds[0])
             guests.add(pid)
@@ -62,7 +66,12 @@ _running: dict[int, tuple[socket.socket, subprocess.Popen[bytes]]] = {}  # by ho
 
 
 def fork(channel: socket.socket, folder: str) -> int:
-    """Fork a guest that speaks over its end of a channel and works in a folder. Returns its process id."""
+    """Fork a guest that speaks over its end of a channel. Returns its process id.
+
+    Args:
+        channel: its end.
+        folder: with `tmp`, where it works, and `out`, what it finds at /out.
+    """
     with _lock:
         return int(_ask(folder.encode(), [channel.fileno()]))
 
@@ -123,4 +132,5 @@ def _interpreter() -> str:
 
 @cache
 def _source() -> str:
-    return bundle.source(guest_modules(), "callgate_guest.main.install()") + SERVE
+    redirect = resources.files("callgate.testing").joinpath("redirect.py").read_text("utf-8")
+    return bundle.source({**guest_modules(), "redirect": redirect}, "callgate_guest.main.install()") + SERVE

@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 
 CHUNK = 1 << 16
 TEXT = 1 << 13  # printed characters that leave without waiting for the next rest
+SHARE = (
+    64  # a line leaves at once if it is at least that part of what left before: what a killed program may take along
+)
 PARCEL = 1 << 16  # characters of one `out` frame: below a frame of 1 MiB even if each needs twelve bytes
 HELD = 1 << 20  # bytes of frames that leave without waiting for the next rest
 
@@ -38,21 +41,28 @@ class Channel:
         self._held = 0
         self._text: list[str] = []
         self._text_size = 0
+        self._printed = 0
+        self.sent = 0
+        """Bytes sent so far."""
+        self.resting = False
+        """Whether the host would take whatever is sent now for a breach of turn: a finaliser may print meanwhile."""
 
-    def post(self, body: bytes) -> None:
-        """Send one frame, at the next flush."""
+    def post(self, body: bytes, rest: bytes = b"") -> None:
+        """Send one frame, given in two parts so that a large one is not copied, at the next flush."""
         if self._text:
             self._pack_text()
-        self._frames += (len(body).to_bytes(4, "big"), body)
-        self._held += len(body)
-        if self._held > HELD:
+        size = len(body) + len(rest)
+        self._frames += (size.to_bytes(4, "big"), body, rest)
+        self._held += size
+        if self._held > HELD and not self.resting:
             self.flush()
 
     def print(self, text: str) -> None:
-        """Send printed text, at the next flush or soon."""
+        """Send printed text, at the next flush or soon. The text alone decides when, or addresses would not repeat."""
         self._text.append(text)
         self._text_size += len(text)
-        if self._text_size > TEXT:
+        soon = self._text_size > TEXT or (self._text_size * SHARE >= self._printed and text.endswith("\n"))
+        if soon and not self.resting:
             self.flush()
 
     # A finaliser may print in the middle of the next two, so each takes what there is in one step.
@@ -61,6 +71,7 @@ class Channel:
         fresh: list[str] = []
         pieces = self._text
         self._text = fresh
+        self._printed += self._text_size
         self._text_size = 0
         text = "".join(pieces)
         for start in range(0, len(text), PARCEL):
@@ -76,12 +87,20 @@ class Channel:
             frames = self._frames
             self._frames = fresh
             self._held = 0
-            frames.append(last)
-            last = b"".join(frames)
+            try:
+                last = b"".join((*frames, last))
+            except MemoryError:
+                for one in frames:
+                    self.write(one)
+        self.write(last)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        self.sent += len(data)
         try:
-            written = _write(self._fd, last)
-            if written < len(last):
-                rest = memoryview(last)[written:]
+            written = _write(self._fd, data)
+            if written < len(data):
+                rest = memoryview(data)[written:]
                 while rest:
                     rest = rest[_write(self._fd, rest) :]
         except OSError:
@@ -134,13 +153,13 @@ def _text_json(text: str) -> str:
 class Strand:
     """One operating system thread's place in the queue."""
 
-    __slots__ = ("gate", "on_exit", "parked", "turns", "woken")
+    __slots__ = ("gate", "number", "on_exit", "parked", "turns", "woken")
 
     def __init__(self) -> None:
         self.gate = allocate_lock()
         self.gate.acquire()
         self.parked = self.woken = False
-        self.turns = 0
+        self.turns = self.number = 0  # the main strand is number 0
         self.on_exit: list[Callable[[], object]] = []
 
 
@@ -162,20 +181,21 @@ class Baton:
         self.channel = Channel(-1)
         self.stuck: Callable[[], object] | None = None
         """Called at rest if nothing can ever happen again."""
-        self.out_of_memory: Callable[[], NoReturn] | None = None
+        self.give_up: Callable[[BaseException], NoReturn] | None = None
+        """Ends the program for an exception that nobody can catch any more."""
         self._inside = False  # a finaliser that runs in the middle of a switch must not start another one
 
     def park(self, deadline: float | None = None) -> bool:
         """Wait for `wake` or the deadline, a program time in seconds. Returns whether it was woken."""
         if self._inside:
             raise RuntimeError("a finaliser cannot wait here")
-        self._inside = True
         me = self.current
+        if deadline is not None:
+            self.timers[me] = deadline
+        self._inside = True
         me.parked = True
         me.woken = False
         me.turns = 0
-        if deadline is not None:
-            self.timers[me] = deadline
         self._switch(me)
         return me.woken
 
@@ -222,10 +242,10 @@ class Baton:
         while not ready:
             try:
                 self._rest()
-            except MemoryError:  # part of an event is lost; nothing after it would be right
-                if self.out_of_memory is None:
+            except MemoryError as error:  # part of an event is lost; nothing after it would be right
+                if self.give_up is None:
                     _exit(9)
-                self.out_of_memory()
+                self.give_up(error)
         following = ready.popleft()
         if following is not me:
             self.current = following
@@ -238,15 +258,18 @@ class Baton:
         self._inside = False
 
     def _rest(self) -> None:
-        timers = self.timers
+        timers, channel = self.timers, self.channel
         if timers:
             body = f'{{"rest":{min(timers.values())!r}}}'.encode("ascii")
-            self.channel.flush(len(body).to_bytes(4, "big") + body)
+            rest = len(body).to_bytes(4, "big") + body
         else:
             if self.stuck is not None and not self.waiting:
                 self.stuck()
-            self.channel.flush(_NOTHING)
-        event = self.channel.receive()
+            rest = _NOTHING
+        channel.resting = True
+        channel.flush(rest)
+        event = channel.receive()
+        channel.resting = False
         if "answer" in event:
             self.now = max(self.now, event["at"])
             take = self.waiting.pop(event["answer"], None)

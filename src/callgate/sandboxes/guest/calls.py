@@ -146,7 +146,7 @@ def _pair(call: object) -> tuple[str, dict[str, Any]]:
 
 
 def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
-    bodies: list[tuple[str, str]] = []
+    bodies: list[bytes] = []
     for call in calls:
         name, arguments = _pair(call)
         bodies.append(_request(name, (), arguments))
@@ -162,8 +162,8 @@ def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
     return answers
 
 
-def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) -> tuple[str, str]:
-    """Return the name and the arguments as JSON text, or raise what is wrong with them."""
+def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) -> bytes:
+    """Return what follows the number in a call's frame, or raise what is wrong with the name or the arguments."""
     if not isinstance(name, str):
         raise TypeError(f"a tool is called by its name, a string, not {name!r:.80}")
     if positional:
@@ -179,13 +179,13 @@ def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) ->
         raise LimitExceeded(
             f"{name}: the arguments take {len(text):,} bytes, a call may take {most:,}", tool=name, limit="frame_mb"
         )
-    return quoted, text
+    return f',"tool":{quoted},"args":{text}}}'.encode("ascii")
 
 
-def _ask(request: tuple[str, str], arrived: Callable[[Answer], object]) -> int:
+def _ask(request: bytes, arrived: Callable[[Answer], object]) -> int:
     baton.asked = n = baton.asked + 1
     baton.waiting[n] = arrived
-    baton.channel.post(f'{{"call":{n},"tool":{request[0]},"args":{request[1]}}}'.encode("ascii"))
+    baton.channel.post(f'{{"call":{n}'.encode("ascii"), request)
     return n
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import gc
 import inspect
+import json
 import os
 import sys
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import calls, clocks, faults, loop, output, program, randomness, refusals, threads
+from . import artifacts, calls, clocks, faults, loop, output, process, program, randomness, refusals, threads
 from .baton import Channel, baton
 
 if TYPE_CHECKING:
@@ -19,6 +22,16 @@ else:
     from .codec import NotJSON, encode, encode_any
 
 REPR = 2_000  # characters of a value that JSON cannot carry
+ENVELOPE = 100  # bytes of the last frame beside its value and its error
+
+REHEARSALS = 2  # the first one copies shared pages, the second makes the interpreter's code fast
+TRIAL: dict[str, Any] = {
+    "program": "import os\nos.getpid()",
+    "tools": {},
+    "seed": 0,
+    "wall": 0.0,
+    "limits": {"threads": 1, "frame_mb": 1, "output_kb": 1},
+}
 
 _exit = os._exit
 
@@ -30,29 +43,44 @@ def install() -> None:
     """
     clocks.install()
     randomness.install()
+    process.install()
     threads.install()
     loop.install()
     faults.install()
+    refusals.prepare()
 
 
 def run(fd: int) -> NoReturn:
     """Run the program that arrives on a stream socket, tell the host how it ended, and exit."""
     baton.channel = Channel(fd)
-    order = baton.channel.receive()["run"]
+    for _ in range(REHEARSALS):
+        _action(TRIAL).rehearse()
+    _action(baton.channel.receive()["run"]).run()
+
+
+def _action(order: dict[str, Any]) -> Action:
+    """Return what the host orders, with everything it depends on set."""
     limits = order["limits"]
-    threads.limit = limits["threads"]
+    threads.begin(limits["threads"])
     calls.most = limits["frame_mb"] << 20
-    randomness.reseed(order["seed"])
+    process.begin(randomness.reseed(order["seed"]))
     clocks.begin(order["wall"])
-    Action(order["program"], order["tools"], output.capture(limits["output_kb"] << 10)).run()
+    counter = output.capture(limits["output_kb"] << 10)
+    return Action(order["program"], order["tools"], counter, limits.get("disk_mb", 0) << 20)
 
 
 class Action:
-    """The life of one program."""
+    """The life of one program.
 
-    def __init__(self, source: str, tools: dict[str, Any], counter: output.Counter) -> None:
-        self._source = source
-        self._counter = counter
+    Args:
+        source: its text.
+        tools: by the names it calls them.
+        counter: of what it prints.
+        disk: bytes that the files it leaves may have; with 0 none are sent.
+    """
+
+    def __init__(self, source: str, tools: dict[str, Any], counter: output.Counter, disk: int) -> None:
+        self._source, self._counter, self._disk = source, counter, disk
         self._module = ModuleType("__main__")
         self._names = self._module.__dict__
         self._names.update(calls.names(tools), __builtins__=builtins)
@@ -62,7 +90,13 @@ class Action:
         builtins.exit = builtins.quit = sys.exit
         os._exit = self._leave
         refusals.install()
-        baton.out_of_memory = self._end_without_memory
+        baton.give_up = self._give_up
+        counter.flooded = self._flooded
+
+    def rehearse(self) -> None:
+        """Run it for nothing: whatever all programs touch is then this process's own before anybody waits for it."""
+        with suppress(MemoryError):
+            self._convert(self._execute()[0])
 
     def run(self) -> NoReturn:
         """Run it and end."""
@@ -71,9 +105,15 @@ class Action:
             if error is not None:
                 baton.stuck = lambda: self._end("null", error)
             threads.join_at_end()
-            self._end(*(("null", error) if error is not None else self._convert(value)))
-        except MemoryError:
-            self._end_without_memory()
+            text, error = ("null", error) if error is not None else self._convert(value)
+            del value
+            if self._disk and artifacts.any_left():
+                error = self._close_files() or error
+            self._end(text, error)
+        except MemoryError as full:
+            self._give_up(full)
+        finally:
+            _exit(9)
 
     def _execute(self) -> tuple[Any, dict[str, Any] | None]:
         try:
@@ -100,24 +140,57 @@ class Action:
         except Exception:  # noqa: BLE001 - NotJSON, or whatever methods of the value raise
             return encode(_repr(value)), None
 
+    def _close_files(self) -> dict[str, Any] | None:
+        """Close the files the program left open, as an interpreter does that ends. Returns the fault of a full disk."""
+        self._names.clear()
+        gc.collect()
+        error = artifacts.write_out()
+        return faults.describe(error) if error is not None and faults.limit_of(error) is not None else None
+
     def _end(self, value: str, error: dict[str, Any] | None) -> NoReturn:
         try:
             fault = encode(error)
         except NotJSON:
             fault = encode({"type": "Exception", "text": "", "line": None, "trace": []})
-        printed = self._counter.printed
-        if len(value) + len(fault) + 100 > calls.most:
-            room = calls.most - len(fault) - 100
-            text = f"the program's value takes {len(value):,} bytes, it may take {room:,}"
+        if (size := len(value)) > (room := calls.most - len(fault) - ENVELOPE):
+            text = f"the program's value takes {size:,} bytes, it may take {room:,}"
             fault = encode({"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"})
             value = "null"
-        baton.channel.post(f'{{"end":{{"value":{value},"error":{fault},"printed":{printed}}}}}'.encode("ascii"))
+        left = self._send_files(len(value) + len(fault) + ENVELOPE)
+        body = f'{{"end":{{"value":{value},"error":{fault},"printed":{self._counter.printed}{left}}}}}'
+        baton.channel.post(body.encode("ascii"))
         baton.channel.flush()
         _exit(0)
 
-    def _end_without_memory(self) -> NoReturn:
-        self._names.clear()
-        self._end("null", faults.describe(MemoryError()))
+    def _send_files(self, last: int) -> str:
+        """Send the files the program left, and return what the last frame says of those that were not sent."""
+        if not self._disk or not artifacts.any_left():
+            return ""
+        sending = artifacts.Sending(disk=self._disk, frame=calls.most, last=last)
+        sending.run()
+        if not sending.left:
+            return ""
+        told = f',"left":{json.dumps(sending.left)},"more":{json.dumps(sending.more)}'
+        return told if last + len(told) <= calls.most else f',"more":{json.dumps(sending.all_left())}'
+
+    def _give_up(self, error: BaseException) -> NoReturn:
+        """End for an exception that nobody can catch any more."""
+        try:
+            faults.give_back_reserve()
+            fault = faults.OUT_OF_MEMORY
+            with suppress(MemoryError):
+                fault = faults.describe(error)
+            self._names.clear()
+            with suppress(MemoryError):
+                artifacts.write_out()
+            self._end("null", fault)
+        finally:
+            _exit(9)
+
+    def _flooded(self) -> NoReturn:
+        """End a program that prints without end."""
+        text = f"the program printed more than {output.FLOOD} times what is kept of its output; print less"
+        self._end("null", faults.of_limit("output_kb", text))
 
     def _leave(self, status: int = 0, /) -> NoReturn:
         """os._exit of the program."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from .baton import baton
+
+FLOOD = 16  # times the limit: what a program may print until it is ended
 
 
 class Output(io.TextIOBase):
@@ -29,6 +32,8 @@ class Output(io.TextIOBase):
         counter = self._counter
         room = self._most - counter.printed
         counter.printed += size
+        if counter.printed > FLOOD * self._most and counter.flooded is not None:
+            counter.flooded()
         if room >= size:
             if size:
                 baton.channel.print(text)
@@ -49,6 +54,11 @@ class Output(io.TextIOBase):
         """The stream for bytes, UTF-8."""
         return _Bytes(self)
 
+    def flush(self) -> None:
+        """Send what was printed."""
+        if not baton.channel.resting:
+            baton.channel.flush()
+
     def close(self) -> None:
         """Do nothing: whatever is printed afterwards still counts."""
 
@@ -56,10 +66,12 @@ class Output(io.TextIOBase):
 class Counter:
     """Characters printed so far, over both streams."""
 
-    __slots__ = ("printed",)
+    __slots__ = ("flooded", "printed")
 
     def __init__(self) -> None:
         self.printed = 0
+        self.flooded: Callable[[], object] | None = None
+        """Ends a program that prints without end."""
 
 
 class _Bytes(io.BufferedIOBase):

@@ -38,10 +38,15 @@ def install() -> None:
     uuid._node = 1 << 40 | 1  # the multicast bit marks it as no network card's
 
 
-def reseed(seed: int) -> None:
-    """Start every source anew from a seed."""
+def reseed(seed: int) -> int:
+    """Start every source anew from a seed. Returns the number of the process that is drawn from it, from 1 to 2^31-1.
+
+    Generators that a fork server made are left to those who made them, but for numpy's global one.
+    """
     _native_seed(_source, seed)
+    number = _source.randrange(1, 1 << 31)
     random.seed(_source.getrandbits(256))
-    numpy = sys.modules.get("numpy")
+    numpy = sys.modules.get("numpy.random")
     if numpy is not None:
-        numpy.random.seed(_source.getrandbits(32))
+        numpy.seed(_source.getrandbits(32))
+    return number

@@ -9,12 +9,15 @@ These are explanations, not walls: isolation is the sandbox's business.
 from __future__ import annotations
 
 import _posixsubprocess
+import concurrent.futures
 import os
 import select
 import selectors
 import signal
 import socket
 import subprocess
+import sys
+from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -22,9 +25,29 @@ from .baton import QUANTUM, baton
 
 _select, _poll = select.select, select.poll
 
+CURE = "expose a host tool that does exactly this"
+NO_PROCESSES = f"a program cannot start processes; {CURE}"
+ONE_PROCESS = (
+    "a program is one process; use concurrent.futures.ThreadPoolExecutor, threading or asyncio in place of "
+    f"processes, or {CURE}"
+)
+NO_NETWORK = f"a program has no network; {CURE}"
+NO_SIGNALS = "signals do not follow the program's clock; use threading.Timer or asyncio.timeout"
+NO_KILLING = "a program cannot send signals to processes, its own included; end it with sys.exit()"
+
 PROCESSES = ("fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve")
 LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 SIGNALS = ("alarm", "setitimer", "pause", "sigwait", "sigwaitinfo", "sigtimedwait")
+SHARED = (
+    *("Manager", "Pipe", "Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"),
+    *("Queue", "JoinableQueue", "SimpleQueue", "Pool", "Value", "Array"),
+)
+"""What multiprocessing shares between processes."""
+CONNECTIONS = (
+    *("create_connection", "create_server", "create_datagram_endpoint", "getaddrinfo", "getnameinfo"),
+    *("create_unix_connection", "create_unix_server"),
+)
+"""Methods of an event loop."""
 
 
 def _refuse(name: str, reason: str) -> Callable[..., NoReturn]:
@@ -80,17 +103,37 @@ class Poll:
         return _wait(lambda: self._native.poll(0), bool, patience, watching=True)
 
 
+class ProcessPoolExecutor(concurrent.futures.Executor):
+    """concurrent.futures.ProcessPoolExecutor."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        _refuse("concurrent.futures.ProcessPoolExecutor", ONE_PROCESS)()
+
+
+def prepare() -> None:
+    """Load multiprocessing, in the fork server and once, and replace what of it works on several processes."""
+    import multiprocessing.context  # noqa: PLC0415 - only now, with random numbers that repeat
+    import multiprocessing.process  # noqa: PLC0415
+
+    sys.modules.pop("__mp_main__", None)  # it would be the fork server's own module
+    _replace(multiprocessing.context.BaseContext, "multiprocessing", SHARED, ONE_PROCESS)
+    multiprocessing.process.BaseProcess.start = _refuse("multiprocessing.Process.start", ONE_PROCESS)
+    for name in SHARED:
+        setattr(multiprocessing, name, getattr(multiprocessing.context._default_context, name))
+    concurrent.futures.ProcessPoolExecutor = ProcessPoolExecutor
+
+
 def install() -> None:
-    """Replace them; last of all, because a fork server needs the originals."""
-    cure = "expose a host tool that does exactly this"
-    _replace(os, "os", PROCESSES, f"a program cannot start processes; {cure}")
-    _replace(subprocess.Popen, "subprocess", ("__init__",), f"a program cannot start processes; {cure}")
-    _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), f"a program cannot start processes; {cure}")
-    _replace(socket.socket, "socket", ("__init__",), f"a program has no network; {cure}")
-    _replace(socket, "socket", LOOKUPS, f"a program has no network; {cure}")
-    _replace(
-        signal, "signal", SIGNALS, "signals do not follow the program's clock; use threading.Timer or asyncio.timeout"
-    )
+    """Replace the others; last of all, because a fork server needs the originals."""
+    _replace(os, "os", PROCESSES, NO_PROCESSES)
+    _replace(os, "os", ("kill", "killpg"), NO_KILLING)
+    subprocess.Popen.__init__ = _refuse("subprocess.Popen", NO_PROCESSES)
+    _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), NO_PROCESSES)
+    _replace(BaseEventLoop, "asyncio", ("subprocess_exec", "subprocess_shell"), NO_PROCESSES)
+    socket.socket.__init__ = _refuse("socket.socket", NO_NETWORK)
+    _replace(socket, "socket", LOOKUPS, NO_NETWORK)
+    _replace(BaseEventLoop, "asyncio", CONNECTIONS, NO_NETWORK)
+    _replace(signal, "signal", SIGNALS, NO_SIGNALS)
     select.select = watch
     selectors.SelectSelector._select = staticmethod(watch)
     selectors.DefaultSelector = selectors.SelectSelector

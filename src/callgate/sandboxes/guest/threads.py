@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import concurrent.futures.thread
 import functools
+import itertools
 import logging
 import os
 import queue
@@ -29,8 +30,12 @@ limit = 64
 
 PROCESSORS = 4  # pools are sized by it, and must have the same size wherever a program is replayed
 
+FULL = "can't start new thread"
+"""How CPython's own error begins; one that nobody catches is the end of a limit."""
+
 _start = _thread.start_new_thread
 _alive: set[Strand] = set()
+_numbers = itertools.count(1)
 
 
 class Lock:
@@ -174,12 +179,16 @@ def _launch(
     function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any], handle: Handle | None
 ) -> int:
     if len(_alive) >= limit:
-        raise RuntimeError(f"can't start new thread: the limit is {limit} threads")
+        raise RuntimeError(f"{FULL}: the limit is {limit} threads")
     strand = Strand()
     if handle is not None:
         handle._thread = strand
         strand.on_exit.append(lambda: (_joined_at_end.pop(handle, None), handle._set_done()))
-    ident = _start(_boot, (strand, [function, args, kwargs]))
+    try:
+        ident = _start(_boot, (strand, [function, args, kwargs]))
+    except RuntimeError:
+        raise RuntimeError(f"{FULL}: too little memory is left for its stack") from None
+    strand.number = next(_numbers)
     _alive.add(strand)
     baton.ready.append(strand)
     return ident
@@ -218,6 +227,12 @@ def _join_all() -> None:
 def join_at_end() -> None:
     """Wait for all threads that are no daemons, as an interpreter does that ends."""
     threading._shutdown()
+
+
+def begin(most: int) -> None:
+    """Start the count of threads of one run, at most that many alive at one time."""
+    global limit, _numbers
+    limit, _numbers = most, itertools.count(1)
 
 
 def install() -> None:

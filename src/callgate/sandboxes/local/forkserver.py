@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
 import os
-import select
 import socket
 import subprocess
 import weakref
 from contextlib import suppress
 from importlib import resources
 from struct import Struct
-from typing import IO
+from typing import IO, Any, NamedTuple
 
-from callgate.errors import SandboxLost, SandboxUnavailable
+from callgate.errors import SandboxLost, SandboxUnavailable, UsageError
 from callgate.limits import Limits
 from callgate.sandboxes import bundle
 from callgate.sandboxes.guest_source import guest_modules
-from callgate.sandboxes.local import cures, forks, interpreter
+from callgate.sandboxes.local import cures, forks
+from callgate.sandboxes.local.interpreter import FLAGS
+from callgate.sandboxes.local.policy import JailPolicy, Shown, moved_mounts
 
-__all__ = ["START_SECONDS", "ForkServer"]
+__all__ = ["IMPORT_SECONDS", "START_SECONDS", "Bounds", "ForkServer"]
 
 START_SECONDS = 10.0
 """How long a fork server may take to stand, and a guest to be there: far above what they need, on a loaded host too."""
 
-_LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "tree", "launch")
-_SERVE = (*_LAUNCH, "landlock", "seccomp", "server")
+IMPORT_SECONDS = 60.0
+"""How long it may take to import one module of `preload`."""
+
+_LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "places", "tree", "launch")
+_SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server")
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
+_ROOM = 1 << 20
 _CLOSE_SECONDS = 2.0
-_ENDING_SECONDS = 0.05
+
+
+class Bounds(NamedTuple):
+    """What the kernel holds one guest to, as whole numbers."""
+
+    memory_mb: int
+    disk_mb: int
+    cpu_seconds: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> Bounds:
+        """Return the bounds that limits ask for."""
+        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
+        return cls(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
 
 
 class ForkServer:
@@ -40,16 +59,22 @@ class ForkServer:
     It ends, and its guests with it, when the last descriptor of its control socket closes: by `close`, when nobody
     refers to it any more, or when the host dies.
 
+    Args:
+        policy: the layers its guests are confined by, all of them or there is no guest, and what they are shown.
+
     Raises:
-        SandboxUnavailable: if this host cannot isolate its guests.
+        SandboxUnavailable: naming the layer, or what else it is, that cannot be had.
         SandboxLost: if it does not come up in time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: JailPolicy) -> None:
+        _can_be_shown(policy)
         self._control, control = socket.socketpair()
         self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with control, handoff, _memory(_server_program()) as program, _memory("") as errors:
-            self._process = _launch(control, handoff, program, errors)
+        # Each order is a message on both, and only the one that is sent first may be refused for want of room.
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        with control, handoff, _memory(_server_program(policy)) as program, _memory("") as errors:
+            self._process = _launch(policy, control, handoff, program, errors)
             self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
             forks.watch(self)
             control.close()  # so that the end of the server is the end of the channel
@@ -58,40 +83,56 @@ class ForkServer:
             except BaseException:
                 self.close()
                 raise
-        self.fixed_addresses = bool(report["addresses"])
+        self.layers = policy.layers
+        """The layers that confine each guest."""
+        self.landlock: int = report["landlock"]
+        """The kernel's version of Landlock, 0 where guests are not under it."""
+        self.fixed_addresses: bool = report["addresses"]
         """Whether addresses are the same in all guests, so that replay repeats even what depends on `id()`."""
+        self.python: str = report["python"]
+        """The version of Python that runs inside."""
         self._control.setblocking(False)
-        self._handoff.settimeout(START_SECONDS)
+        self._handoff.setblocking(False)
 
-    def _first_report(self, errors: IO[bytes]) -> dict[str, int]:
+    def _first_report(self, errors: IO[bytes]) -> dict[str, Any]:
+        """Return what the server says of itself. Before each module it imports it names that module."""
+        importing, text = None, b""
         self._control.settimeout(START_SECONDS)
-        line = b""
-        with suppress(OSError):
-            while not line.endswith(b"\n") and (more := self._control.recv(1 << 12)):
-                line += more
-        if not line.endswith(b"\n"):
-            raise self._silent(errors)
-        report = json.loads(line)
-        if "missing" in report:
-            raise cures.unavailable(report["missing"], report["reason"])
-        return report
+        while True:
+            try:
+                more = self._control.recv(1 << 12)
+            except TimeoutError:
+                raise _late(importing) from None
+            except OSError:
+                more = b""
+            if not more:
+                raise self._ended(importing, errors)
+            *lines, text = (text + more).split(b"\n")
+            for line in lines:
+                report = json.loads(line)
+                if "importing" not in report:
+                    return _checked(report)
+                importing = report["importing"]
+                self._control.settimeout(IMPORT_SECONDS)
 
-    def _silent(self, errors: IO[bytes]) -> SandboxUnavailable | SandboxLost:
-        if self._process.poll() is None:
-            return SandboxLost(f"the fork server did not come up within {START_SECONDS:g} s")
+    def _ended(self, importing: str | None, errors: IO[bytes]) -> SandboxUnavailable | SandboxLost | UsageError:
+        if importing is not None:
+            return UsageError(f"preload: the process that imports {importing!r} ended; leave it to the programs")
+        try:
+            status = self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return SandboxLost("the fork server does not come up")
         errors.seek(0)
         last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-        return cures.unavailable("a fork server", last or f"it ended with status {self._process.returncode}")
+        return cures.unavailable("a fork server", last or f"it ended with status {status}")
 
-    def hand_over(self, channel: socket.socket, limits: Limits) -> None:
-        """Ask for a guest that has channel as its own.
+    def hand_over(self, channel: socket.socket, bounds: Bounds) -> None:
+        """Ask for a guest that has channel as its own. Never blocks.
 
         Raises:
-            OSError: if the server is gone or takes nothing.
+            OSError: if the server is gone; a BlockingIOError if it takes no more orders now.
         """
-        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
-        bounds = _BOUNDS.pack(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
-        socket.send_fds(self._handoff, [bounds], [channel.fileno()])
+        socket.send_fds(self._handoff, [_BOUNDS.pack(*bounds)], [channel.fileno()])
         self._control.send(b"!")
 
     def gone(self) -> bool:
@@ -102,15 +143,6 @@ class ForkServer:
             return False
         except OSError:
             return True
-
-    def lost(self) -> bool:
-        """Say whether the server has ended, or is ending: where both are killed, its guest may be seen to die first."""
-        if not self.gone():
-            ending = select.poll()
-            with suppress(OSError, ValueError):  # closed meanwhile
-                ending.register(self._control, select.POLLIN)
-                ending.poll(_ENDING_SECONDS * 1000)
-        return self.gone()
 
     def close(self) -> None:
         """End the server and all its guests. Does nothing the second time."""
@@ -129,22 +161,41 @@ class ForkServer:
         self._process.returncode = 0
 
 
+def _checked(report: dict[str, Any]) -> dict[str, Any]:
+    if "mistake" in report:
+        raise UsageError(report["mistake"])
+    if "missing" in report:
+        raise cures.unavailable(report["missing"], report["reason"])
+    return report
+
+
+def _late(importing: str | None) -> SandboxLost | UsageError:
+    if importing is None:
+        return SandboxLost(f"the fork server did not come up within {START_SECONDS:g} s")
+    return UsageError(
+        f"preload: importing {importing!r} takes longer than {IMPORT_SECONDS:g} s; leave it to the programs"
+    )
+
+
 def _launch(
-    control: socket.socket, handoff: socket.socket, program: IO[bytes], errors: IO[bytes]
+    policy: JailPolicy, control: socket.socket, handoff: socket.socket, program: IO[bytes], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    python = interpreter.find()
+    python = policy.interpreter
     arguments = {
         "control": control.fileno(),
         "handoff": handoff.fileno(),
         "program": program.fileno(),
+        "namespaces": "namespaces" in policy.layers,
         "interpreter": list(python.parts),
-        "argv": [python.parts[0][1], *interpreter.FLAGS, "-"],
+        "packages": [_part(shown) for shown in policy.packages],
+        "mounts": [_part(shown) for shown in policy.mounts],
+        "arguments": [*FLAGS, "-"],
     }
     text = bundle.source(_modules(_LAUNCH), f"{bundle.PACKAGE}.launch.launch(**{arguments!r})")
     with _memory(text) as first:
         try:
-            return subprocess.Popen(  # noqa: S603 - the interpreter this process runs on
-                [python.path, *interpreter.FLAGS, "-"],
+            return subprocess.Popen(  # noqa: S603 - the interpreter this process runs on, or the one it was given
+                [python.path, *FLAGS, "-"],
                 env={"PYTHONHASHSEED": "0", "TZ": "UTC"},
                 stdin=first,
                 stdout=subprocess.DEVNULL,
@@ -154,17 +205,41 @@ def _launch(
                 start_new_session=True,  # a Ctrl-C at the terminal is the host's business
             )
         except OSError as error:
-            raise cures.unavailable("a readable interpreter", error.strerror or type(error).__name__) from None
+            missing = "a process" if error.errno in (errno.EAGAIN, errno.ENOMEM) else "a readable interpreter"
+            raise cures.unavailable(missing, error.strerror or type(error).__name__) from None
+
+
+def _part(shown: Shown) -> tuple[str, str, int, int]:
+    return shown.source, shown.target, shown.device, shown.inode
+
+
+def _can_be_shown(policy: JailPolicy) -> None:
+    """Refuse what takes a tree of one's own where there is none."""
+    moved = moved_mounts(policy) if "namespaces" not in policy.layers else []
+    if moved:
+        raise SandboxUnavailable(
+            f"without namespaces a mount shows only what is really there: {', '.join(moved)} cannot be had",
+            missing=["mount namespaces"],
+            cure="Give each mount the path of its source as its target, or use a host that allows namespaces.",
+        )
+
+
+def _server_program(policy: JailPolicy) -> str:
+    """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
+    at = 1 if "namespaces" in policy.layers else 0
+    plan = {
+        "layers": frozenset(policy.layers),
+        "interpreter": tuple(part[at] for part in policy.interpreter.parts),
+        "shown": tuple(_part(shown)[at] for shown in (*policy.packages, *policy.mounts)),
+        "path": tuple(entry[at] for entry in policy.path),
+        "preload": policy.preload,
+    }
+    guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
+    serve = f"from {bundle.PACKAGE} import main, plan, server; server.serve(main.run, plan.Plan(**{plan!r}))"
+    return guest + bundle.source(_modules(_SERVE), serve)
 
 
 @functools.cache
-def _server_program() -> str:
-    """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
-    guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
-    run = f"from {bundle.PACKAGE}.main import run; {bundle.PACKAGE}.server.serve(run)"
-    return guest + bundle.source(_modules(_SERVE), run)
-
-
 def _modules(names: tuple[str, ...]) -> dict[str, str]:
     inside = resources.files("callgate.sandboxes.local") / "inside"
     return {name: (inside / f"{name}.py").read_text(encoding="utf-8") for name in names}

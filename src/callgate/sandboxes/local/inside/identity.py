@@ -30,10 +30,15 @@ def become_nobody() -> None:
     syscall("an unprivileged identity", "prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
-def drop_capabilities() -> None:
-    """Clear every set of capabilities, the bounding set included."""
+def drop_capabilities(*, bounding: bool) -> None:
+    """Clear every set of capabilities.
+
+    Args:
+        bounding: the bounding set too, which takes a user namespace of one's own. It matters to nobody who must not
+            gain a privilege by an exec.
+    """
     layer = "dropped capabilities"
-    for capability in range(_LAST_POSSIBLE_CAPABILITY + 1):
+    for capability in range(_LAST_POSSIBLE_CAPABILITY + 1 if bounding else 0):
         try:
             syscall(layer, "prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
         except LayerMissing:
@@ -57,9 +62,15 @@ def close_to_others() -> None:
     syscall("a process closed to others", "prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def die_with_parent() -> None:
-    """Be killed when the parent dies."""
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent dies, or end at once if that has happened.
+
+    Args:
+        parent: its process id as this process sees it; 0 where it is in another pid namespace.
+    """
     syscall("a process that dies with its parent", "prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def forbid_new_privileges() -> None:

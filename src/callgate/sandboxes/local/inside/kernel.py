@@ -44,6 +44,14 @@ class LayerMissing(Exception):
         os.write(descriptor, text.encode() + b"\n")
 
 
+class Mistake(Exception):
+    """What was asked for cannot be, on any host: the developer's to put right."""
+
+    def report(self, descriptor: int) -> None:
+        """Tell the host, which waits at the other end of descriptor."""
+        os.write(descriptor, json.dumps({"mistake": str(self)}).encode() + b"\n")
+
+
 def syscall(layer: str, name: str, *arguments: int | bytes) -> int:
     """Return the result of a system call.
 

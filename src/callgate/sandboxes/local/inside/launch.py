@@ -1,8 +1,9 @@
 """The first program of the sandbox: puts the fork server where it belongs and becomes it.
 
-It runs between two execs. The host's interpreter is started at its real place; this program builds the read-only tree,
-gives up root, and executes the same interpreter again inside the tree. Nothing of the host's paths is left then, and
-the second exec is also the one that takes the layout of memory off chance.
+It runs between two execs. The host's interpreter is started at its real place; this program builds the read-only tree
+where there are namespaces, gives up root, and executes the same interpreter again, inside the tree if there is one.
+Nothing of the host's paths is left in a tree, and the second exec is also the one that takes the layout of memory off
+chance.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import fcntl
 import os
 from typing import NoReturn
 
-from . import addresses, identity, namespaces, rlimits, tree
-from .kernel import CLONE_NEWNS, LayerMissing, syscall
+from . import addresses, identity, rlimits, tree
+from .kernel import CLONE_NEWNS, LayerMissing, Mistake, syscall
+from .namespaces import own_mounts
 
 STDIN, CONTROL, HANDOFF, PROC = 0, 3, 4, 5
 """The fork server's descriptors; its program is its standard input."""
@@ -21,7 +23,15 @@ _ABOVE = 64
 
 
 def launch(
-    *, control: int, handoff: int, program: int, interpreter: list[tuple[str, str]], argv: list[str]
+    *,
+    control: int,
+    handoff: int,
+    program: int,
+    namespaces: bool,
+    interpreter: list[tuple[str, str]],
+    packages: list[tuple[str, str, int, int]],
+    mounts: list[tuple[str, str, int, int]],
+    arguments: list[str],
 ) -> NoReturn:
     """Become the fork server, or report on the control socket what is missing and exit.
 
@@ -29,26 +39,35 @@ def launch(
         control: descriptor of the socket on which the host asks for guests.
         handoff: descriptor of the socket that carries each guest's channel and bounds.
         program: descriptor of a file that holds the fork server's program.
+        namespaces: build a tree, and run the server in it.
         interpreter: (where it is, where it shall appear) of each part of the interpreter, the executable first.
-        argv: its command line.
+        packages: likewise for what can be imported, with the device and inode each has to be.
+        mounts: likewise for what can be read.
+        arguments: the interpreter's.
     """
     try:
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if not _unshare_as_root():
-            namespaces.own_mounts(proc)
-        tree.enter(interpreter)
+        if namespaces:
+            if not _unshare_as_root():
+                own_mounts(proc)
+            parts = [tree.library(source, target) for source, target in interpreter]
+            parts += [tree.library(*each) for each in packages]
+            tree.enter(parts + [tree.data(*each) for each in mounts])
         if os.geteuid() == 0:
             identity.become_nobody()
+        executable = interpreter[0][1] if namespaces else interpreter[0][0]
+        if not (namespaces or os.access(os.__file__, os.R_OK)):
+            raise LayerMissing("a readable interpreter", "its library is closed to the user it would run as")
         rlimits.settle_stack()
         addresses.fix()
         _place({STDIN: program, CONTROL: control, HANDOFF: handoff, PROC: proc})
         control = CONTROL
         environment = {"PYTHONHASHSEED": "0", "TZ": "UTC"}
-        if interpreter[0][1].startswith(tree.HOME):
+        if executable.startswith(tree.HOME):
             environment["LD_LIBRARY_PATH"] = f"{tree.HOME}/lib"  # a shared libpython is looked for at its first place
-        os.execve(interpreter[0][1], argv, environment)  # noqa: S606 - no shell is the point
-    except LayerMissing as missing:
-        missing.report(control)
+        os.execve(executable, [executable, *arguments], environment)  # noqa: S606 - no shell is the point
+    except (LayerMissing, Mistake) as problem:
+        problem.report(control)
     except OSError as error:
         LayerMissing.because("a readable interpreter", error).report(control)
     os._exit(1)

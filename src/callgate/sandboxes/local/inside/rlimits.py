@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from dataclasses import dataclass
+from errno import EAGAIN, EFAULT
 from struct import Struct
 
-from .kernel import LayerMissing
+from .kernel import LayerMissing, syscall
 
 THREADS = 512
-"""Threads the kernel lets a guest have: a backstop far above `Limits.threads`, which the guest itself keeps."""
+"""Threads the kernel lets a guest have: a backstop far above `Limits.threads`, which the guest itself keeps. Without a
+user namespace the kernel counts all processes and threads of the user; the guest may then have so many on top of them.
+"""
 
 DESCRIPTORS = 256
 STACK_BYTES = 8 << 20
+_LAYER = "resource limits"
 _WIRE = Struct("!III")
 _MIB = 1 << 20
+_CLONE_VM, _CLONE_PIDFD, _NOWHERE = 0x100, 0x1000, 16  # no page is ever there
+_MOST_RUNNING = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +42,22 @@ def unpack(data: bytes) -> Bounds:
     return Bounds(memory_mb=memory_mb, disk_mb=disk_mb, cpu_seconds=cpu_seconds)
 
 
-def limit(bounds: Bounds) -> None:
-    """Set every limit, soft and hard alike."""
+def limit(bounds: Bounds, mapped_mb: int, others: int) -> None:
+    """Set every limit, soft and hard alike.
+
+    Args:
+        bounds: what the host asks for.
+        mapped_mb: address space that is taken before the program's first line.
+        others: processes and threads that count as the guest's own, though they are not.
+    """
     cpu = bounds.cpu_seconds + 1  # the host ends a guest at its limit; this one holds if the host cannot
     wanted = (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, bounds.memory_mb * _MIB),
+        (resource.RLIMIT_AS, (bounds.memory_mb + mapped_mb) * _MIB),
         (resource.RLIMIT_FSIZE, (bounds.disk_mb + 1) * _MIB),  # a full disk shows as ENOSPC, not as EFBIG
         (resource.RLIMIT_NOFILE, DESCRIPTORS),
-        (resource.RLIMIT_NPROC, THREADS),
+        (resource.RLIMIT_NPROC, others + THREADS),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_SIGPENDING, DESCRIPTORS),
@@ -52,6 +65,41 @@ def limit(bounds: Bounds) -> None:
     )
     for which, most in wanted:
         _set(which, most, most)
+
+
+def mapped_mb(proc: int) -> int:
+    """Return the address space of this process, in MiB, rounded up. Read at a descriptor of /proc."""
+    try:
+        file = os.open("self/statm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        try:
+            pages = int(os.read(file, 256).split()[0])
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise LayerMissing.because(_LAYER, error) from None
+    return -(-pages * resource.getpagesize() // _MIB)
+
+
+def running() -> int:
+    """Return how many processes and threads the kernel counts for this user, this one included.
+
+    No file tells: /proc shows neither the processes of another container nor whose a closed one is. But a new process
+    is refused for the limit (EAGAIN) before it is for where its descriptor should go (EFAULT), so none is ever made.
+    """
+    low, high = 0, _MOST_RUNNING
+    while low < high:
+        middle = (low + high) // 2
+        _set(resource.RLIMIT_NPROC, middle, resource.RLIM_INFINITY)
+        try:
+            syscall(_LAYER, "clone", _CLONE_VM | _CLONE_PIDFD, _NOWHERE, _NOWHERE, 0, 0)
+        except LayerMissing as missing:
+            if missing.code == EAGAIN:
+                low = middle + 1
+                continue
+            if missing.code != EFAULT:
+                raise
+        high = middle
+    return max(low - 1, 0)
 
 
 def settle_stack() -> None:
@@ -67,4 +115,4 @@ def _set(which: int, soft: int, hard: int) -> None:
             soft, hard = min(soft, most), most if hard == resource.RLIM_INFINITY else min(hard, most)
         resource.setrlimit(which, (soft, hard))
     except (OSError, ValueError) as error:
-        raise LayerMissing("resource limits", f"limit {which}: {type(error).__name__}") from None
+        raise LayerMissing(_LAYER, f"limit {which}: {type(error).__name__}") from None

@@ -8,7 +8,7 @@ PermissionError. Some calls are judged by their arguments.
 from __future__ import annotations
 
 import ctypes
-from errno import EINVAL, ENOSYS, ENOTSUP, ENOTTY, EPERM
+from errno import EACCES, EINVAL, ENOSYS, ENOTSUP, ENOTTY, EPERM, ESRCH
 from struct import Struct
 from typing import TypeAlias
 
@@ -83,11 +83,26 @@ REFUSED = """
 """
 """The calls answered with EPERM."""
 
+_NO_CHANGES = """
+    creat truncate mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
+"""
+"""Refused too where a guest has no files of its own and sees those of the host."""
+
+_NO_METADATA = """
+    chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat futimesat
+"""
+"""Answered there as done, without effect: the host's files may be the same user's, and Landlock does not cover it."""
+
 _NO_ATTRIBUTES = """
     listxattr llistxattr flistxattr getxattr lgetxattr fgetxattr setxattr lsetxattr fsetxattr removexattr
     lremovexattr fremovexattr
 """
 """Answered as on a file system without extended attributes: shutil.copy2 then goes on without them."""
+
+_ABOUT_SOMEBODY = """
+    getpgid getsid sched_getaffinity sched_getparam sched_getscheduler get_robust_list
+"""
+"""Calls whose first argument is a process, 0 being oneself."""
 
 Code: TypeAlias = list[tuple[int, int, int, int]]
 """Instructions of classic BPF: code, jump if true, jump if false, operand."""
@@ -102,8 +117,15 @@ _INSTRUCTION = Struct("=HBBI")
 _AF_UNIX = 1
 _CLONE_THREAD, _CLONE_PTRACE, _CLONE_UNTRACED = 0x00010000, 0x00002000, 0x00800000
 _CLONE_NEW = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
-_GUEST = 1
-"""The process id of every guest: it is the first of its own namespace."""
+_FIRST = 1
+"""The process id of every guest that is the first of its own namespace."""
+_SOMEBODY = 0x7EDCBA98
+"""Stands for a process id that is not known yet; no process has it."""
+
+_O_WRONLY, _O_RDWR, _O_CREAT, _O_TRUNC = 0o1, 0o2, 0o100, 0o1000
+
+_CLOCKS = 16
+"""There are no more clocks that belong to nobody (MAX_CLOCKS in include/uapi/linux/time.h)."""
 
 _FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 1030, 1032)  # F_DUPFD GETFD SETFD GETFL SETFL GETLK DUPFD_CLOEXEC GETPIPE_SZ
 _FCNTL_LOCKS = (6, 7)  # F_SETLK SETLKW
@@ -113,8 +135,13 @@ _MSG_OOB = 1
 _PRCTL_ALLOWED = (15, 16, 0x53564D41)  # PR_SET_NAME GET_NAME SET_VMA
 
 
-def program() -> bytes:
+def program(*, namespaces: bool = True, landlock: bool = True) -> bytes:
     """Return the filter for this processor, as the kernel wants it.
+
+    Args:
+        namespaces: guests have a tree, files and process numbers of their own. Where they have not, the filter is one
+            for `bound`, and keeps a guest from changing files.
+        landlock: which files they open is judged by Landlock. Where there is neither, none is opened to be written.
 
     Raises:
         LayerMissing: on a processor there is no table for.
@@ -124,8 +151,16 @@ def program() -> bytes:
     code: Code = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, AUDIT_ARCH[MACHINE]), _return(_KILL), (_LOAD, 0, 0, _NR)]
     if MACHINE == "x86_64":
         code += [(_AT_LEAST, 0, 1, _X32), _return(_KILL)]
-    code += _search(_spans())
+    rules = _rules()
+    if not namespaces:
+        rules |= _rules_among_files_of_the_host(landlock) | _rules_among_processes_of_the_host()
+    code += _search(_spans(rules))
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
+
+
+def bound(filter_: bytes, pid: int) -> bytes:
+    """Return the filter for one process of a namespace it shares."""
+    return filter_.replace(_SOMEBODY.to_bytes(4, "little"), pid.to_bytes(4, "little"))
 
 
 def install(filter_: bytes) -> None:
@@ -147,7 +182,7 @@ def _rules() -> dict[str, Code]:
             _return(_ALLOW),
             _return(_ERRNO | EPERM),
         ],
-        "tgkill": _among(0, (_GUEST,), _ALLOW, _return(_ERRNO | EPERM)),
+        "tgkill": _among(0, (_FIRST,), _ALLOW, _return(_ERRNO | EPERM)),
         "socketpair": _among(0, (_AF_UNIX,), _ALLOW, _return(_ERRNO | EPERM)),
         "getsockopt": _among(2, _SOCKET_OPTIONS, _ALLOW, _return(_ERRNO | EPERM)),
         "recvfrom": [
@@ -180,11 +215,57 @@ def _rules() -> dict[str, Code]:
     }
 
 
-def _spans() -> list[tuple[int, Code]]:
+def _rules_among_files_of_the_host(landlock: bool) -> dict[str, Code]:
+    """Return the rules that take the place of a tree of one's own."""
+    refused, granted = _return(_ERRNO | EACCES), _return(_ALLOW)
+    by_flags: Code = [(_ANY_BIT, 0, 1, _O_WRONLY | _O_RDWR | _O_CREAT | _O_TRUNC), refused, granted]
+    if landlock:
+        # It judges reading and writing. Its first two versions do not judge O_TRUNC, which writes without saying so,
+        # and none judges an access that is neither.
+        by_flags = [
+            (_ANY_BIT, 0, 2, _O_RDWR),
+            (_ANY_BIT, 3, 0, _O_WRONLY),
+            granted,
+            (_ANY_BIT, 2, 0, _O_WRONLY),
+            (_ANY_BIT, 0, 1, _O_TRUNC),
+            refused,
+            granted,
+        ]
+    return {
+        **{name: [_return(_ERRNO | EPERM)] for name in _NO_CHANGES.split()},
+        **{name: [_return(_ERRNO)] for name in _NO_METADATA.split()},
+        "open": [(_LOAD, 0, 0, _ARGUMENTS + 8), *by_flags],
+        "openat": [(_LOAD, 0, 0, _ARGUMENTS + 16), *by_flags],
+    }
+
+
+def _rules_among_processes_of_the_host() -> dict[str, Code]:
+    """Return the rules that take the place of a pid namespace: nothing can be asked about a process but oneself."""
+    nobody, granted = _return(_ERRNO | ESRCH), _return(_ALLOW)
+    # What is above is the clock of the process or thread whose number is in it.
+    by_clock: Code = [(_LOAD, 0, 0, _ARGUMENTS), (_AT_LEAST, 0, 1, _CLOCKS), _return(_ERRNO | EINVAL), granted]
+    return {
+        "tgkill": _among(0, (_SOMEBODY,), _ALLOW, _return(_ERRNO | EPERM)),
+        **{name: _among(0, (0, _SOMEBODY), _ALLOW, nobody) for name in _ABOUT_SOMEBODY.split()},
+        **dict.fromkeys(("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create"), by_clock),
+        "getpriority": [
+            (_LOAD, 0, 0, _ARGUMENTS),
+            (_EQUAL, 0, 3, 0),  # of a process, not of a group or a user
+            (_LOAD, 0, 0, _ARGUMENTS + 8),
+            (_EQUAL, 2, 0, 0),
+            (_EQUAL, 1, 0, _SOMEBODY),
+            nobody,
+            granted,
+        ],
+        "capget": [_return(_ERRNO | EPERM)],  # who is meant stands behind a pointer
+    }
+
+
+def _spans(rules: dict[str, Code]) -> list[tuple[int, Code]]:
     """Return what to do with each call: (first number, code), in order, each valid up to the next one's first."""
     code: dict[str, Code] = {name: [_return(_ALLOW)] for names in ALLOWED.values() for name in names.split()}
     code |= {name: [_return(_ERRNO | EPERM)] for name in REFUSED.split()}
-    code |= _rules()
+    code |= rules
     known = {nr: action for name, action in code.items() if (nr := number(name)) is not None}
     unknown: Code = [_return(_ERRNO | ENOSYS)]
     spans = [(0, known.get(0, unknown))]

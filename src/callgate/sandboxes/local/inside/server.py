@@ -6,91 +6,101 @@ not depend on how many ran before it. So the server only reads a byte and forks;
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import importlib
+import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from . import addresses, identity, namespaces, rlimits, seccomp, tree
-from .kernel import LayerMissing
-from .landlock import Landlock
-from .launch import CONTROL, HANDOFF, PROC, STDIN
-
-CHANNEL = 3
-"""The one descriptor a guest has besides its standard ones, which are /dev/null."""
+from . import addresses, identity, imports, namespaces, rlimits, tree
+from .confine import CHANNEL, Confinement, standard_descriptors
+from .kernel import LayerMissing, Mistake
+from .launch import CONTROL, HANDOFF, PROC
+from .plan import Plan
 
 READY = b"+"
-PRELOADED = """
-    abc array ast asyncio base64 bisect calendar cmath collections concurrent.futures contextlib copy csv
-    dataclasses datetime decimal difflib enum fractions functools glob hashlib heapq hmac html inspect io
-    itertools json logging math numbers operator pathlib pprint queue random re secrets shutil statistics string
-    struct tempfile textwrap threading time traceback types typing unicodedata urllib.parse uuid zlib zoneinfo
-"""
-"""Modules that programs often import; they find them loaded."""
 
 _ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "TZ": "UTC", "USER": "guest"}  # noqa: S108
 _KEPT_FREE = 16
 
 
-def serve(run: Callable[[int], NoReturn]) -> NoReturn:
+def serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
     """Serve guests until the host closes the control socket, or report what is missing and exit.
 
     Args:
         run: takes a guest's channel and runs one program.
+        plan: how guests are confined, and what they find.
     """
     try:
-        _serve(run)
-    except LayerMissing as missing:
-        missing.report(CONTROL)
+        _serve(run, plan)
+    except (LayerMissing, Mistake) as problem:
+        problem.report(CONTROL)
     except OSError as error:
         LayerMissing.because("a fork server", error).report(CONTROL)
     finally:
         os._exit(1)  # never back to an interpreter that would run what else there is, or wait for threads
 
 
-def _serve(run: Callable[[int], NoReturn]) -> NoReturn:
-    landlock = _prepare()
-    filter_ = seccomp.program()
+def _serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
+    confinement = _prepare(plan)
     me = os.pidfd_open(os.getpid())
     handoff = socket.socket(fileno=HANDOFF)
-    namespaces.next_child_is_first(me)  # where this is refused, say so before anybody waits for a guest
+    if plan.namespaces:
+        namespaces.next_child_is_first(me)  # where this is refused, say so before anybody waits for a guest
+    version = ".".join(map(str, sys.version_info[:3]))
     _settle()
-    os.write(CONTROL, b'{"addresses": %d, "landlock": %d}\n' % (addresses.fixed(), landlock.abi))
+    _tell(addresses=addresses.fixed(), landlock=confinement.landlock, python=version)
     while os.read(CONTROL, 1):
-        namespaces.next_child_is_first(me)
+        if plan.namespaces:
+            namespaces.next_child_is_first(me)
         try:
-            forked = os.fork() == 0
-        except OSError:  # no process to be had: the host sees the channel close
-            os.close(_take(handoff)[0])
+            child = _fork()
+        except LayerMissing as missing:
+            _refuse(_take(handoff)[0], missing)
             continue
-        if forked:
+        if not child:
             try:
-                _become_guest(handoff, landlock, filter_, run)
+                _become_guest(handoff, confinement, run)
             finally:
                 os._exit(1)
     os._exit(0)
 
 
-def _prepare() -> Landlock:
-    """Set up everything guests share. Returns in the first process of a pid namespace; its parent waits for it."""
-    namespaces.own_everything(PROC)
-    os.close(PROC)
-    if child := os.fork():
-        os.closerange(CONTROL, PROC)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
-    identity.die_with_parent()
+def _prepare(plan: Plan) -> Confinement:
+    """Set up everything guests share. Returns in the first process of a pid namespace, if that is in the plan."""
+    if plan.namespaces:
+        namespaces.own_everything(PROC)
+        if child := _fork():
+            os.closerange(CONTROL, PROC + 1)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+        identity.die_with_parent(0)
     identity.close_to_others()
+    _schedule(os.SCHED_BATCH)  # a guest that is ordered ahead must not take the processor from who orders it
     os.umask(0o077)
     os.environ.clear()
     os.environ.update(_ENVIRONMENT)
-    _standard_descriptors()
+    standard_descriptors()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guests are reaped by the kernel
-    for name in PRELOADED.split():
-        importlib.import_module(name)
-    return Landlock()
+    imports.standard()
+    with tree.scratch() if plan.namespaces and plan.preload else contextlib.nullcontext():
+        imports.others(plan.path, plan.preload, PROC, lambda name: _tell(importing=name))
+    confinement = Confinement(plan, PROC)
+    os.close(PROC)
+    return confinement
+
+
+def _tell(**facts: str | int) -> None:
+    """Send the host a line."""
+    os.write(CONTROL, json.dumps(facts).encode() + b"\n")
+
+
+def _schedule(policy: int) -> None:
+    with contextlib.suppress(OSError):  # a host that refuses it is slower
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def _settle() -> None:
@@ -102,17 +112,16 @@ def _settle() -> None:
     gc.disable()
 
 
-def _become_guest(
-    handoff: socket.socket, landlock: Landlock, filter_: bytes, run: Callable[[int], NoReturn]
-) -> NoReturn:
+def _become_guest(handoff: socket.socket, confinement: Confinement, run: Callable[[int], NoReturn]) -> NoReturn:
     """Fetch a channel, confine this process, tell the host, and run. Nothing untrusted runs before the end."""
     os.close(CONTROL)
+    _schedule(os.SCHED_OTHER)
     channel, bounds = _take(handoff)
     if channel != CHANNEL:
         os.dup2(channel, CHANNEL, inheritable=False)
     try:
         _announce()
-        _confine(bounds, landlock, filter_)
+        confinement.apply(bounds)
     except LayerMissing as missing:
         missing.report(CHANNEL)
         os._exit(1)
@@ -132,6 +141,20 @@ def _take(handoff: socket.socket) -> tuple[int, rlimits.Bounds]:
     return descriptors[0], rlimits.unpack(data)
 
 
+def _fork() -> int:
+    try:
+        return os.fork()
+    except OSError as error:
+        raise LayerMissing.because("a process", error) from None
+
+
+def _refuse(channel: int, missing: LayerMissing) -> None:
+    """Tell who waits for a guest why there is none."""
+    with contextlib.suppress(OSError):
+        missing.report(channel)
+    os.close(channel)
+
+
 def _announce() -> None:
     """Send the host a pidfd of this process: what it kills the guest by."""
     channel = socket.socket(fileno=CHANNEL)
@@ -139,25 +162,3 @@ def _announce() -> None:
     socket.send_fds(channel, [READY], [mine])
     os.close(mine)
     channel.detach()
-
-
-def _confine(bounds: rlimits.Bounds, landlock: Landlock, filter_: bytes) -> None:
-    namespaces.own_mounts_and_ipc()
-    tree.private_tmp(bounds.disk_mb)
-    namespaces.own_user()
-    identity.drop_capabilities()
-    identity.forbid_new_privileges()
-    landlock.restrict()
-    identity.die_with_parent()
-    identity.close_to_others()
-    _standard_descriptors()  # a description of its own: flags set on a shared one would reach other guests
-    os.closerange(CHANNEL + 1, 1 << 20)
-    rlimits.limit(bounds)
-    seccomp.install(filter_)
-
-
-def _standard_descriptors() -> None:
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for standard in (STDIN, 1, 2):
-        os.dup2(null, standard)
-    os.close(null)

@@ -1,0 +1,136 @@
+"""One code action, before and between its passes: what its journal begins with, and what its guest is told first."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from callgate.codec import JSON, NotJSON, encode
+from callgate.errors import JournalError, LimitExceeded, ProgramError, UsageError
+from callgate.journal import FORMAT, Journal
+from callgate.limits import Limits
+from callgate.program import Direct, check, direct, normalise
+from callgate.recording import Recording
+from callgate.sandboxes.base import Sandbox, frame
+from callgate.tools import Catalogue
+
+__all__ = ["Action", "first_lines", "journal_of", "kept_key", "new_action", "opening"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """An action about to run: new, or with what its journal holds."""
+
+    id: str
+    key: str
+    """Under which its lines are stored."""
+    thread: str
+    program: str
+    direct: Direct | None
+    fault: ProgramError | LimitExceeded | None = None
+    """Why nothing of it runs."""
+    limits: Limits
+    journal: Journal = field(default_factory=Journal)
+    recording: Recording = field(default_factory=Recording)
+
+
+def new_action(
+    program: str, *, id: str | None, key: str | None, thread: str, catalogue: Catalogue, limits: Limits
+) -> Action:
+    """Return the action of a program as a model wrote it.
+
+    Raises:
+        UsageError: for an id, key or thread that no journal can hold.
+    """
+    action_id = id or f"run-{uuid.uuid4().hex[:12]}"
+    try:
+        encode([action_id, key, thread])
+    except NotJSON as error:
+        raise UsageError(f"id, key and thread are plain text: {error}") from error
+    source, one, fault = program, None, None
+    try:
+        source = normalise(program)
+        check(source, catalogue)
+        one = direct(source, catalogue)
+    except ProgramError as error:
+        fault = error
+    return Action(
+        id=action_id,
+        key=key or action_id,
+        thread=thread,
+        program=source,
+        direct=one,
+        fault=fault,
+        limits=limits,
+    )
+
+
+def first_lines(action: Action, *, catalogue: Catalogue, functions: Mapping[str, JSON], sandbox: Sandbox) -> list[str]:
+    """Write the header of a new action, and its end where nothing of it runs. Return the lines."""
+    sandboxed = action.direct is None and not isinstance(action.fault, ProgramError)
+    action.journal.add(
+        {
+            "e": "header",
+            "format": FORMAT,
+            "action": action.id,
+            "thread": action.thread,
+            "program": action.program.encode(errors="replace").decode(),
+            "catalogue": catalogue.digest,
+            "python": platform.python_version(),
+            "sandbox": sandbox.name if sandboxed else None,
+            "level": sandbox.level if sandboxed else None,
+            "limits": asdict(action.limits),
+            "tools": {name: one for name, one in functions.items() if name in action.program},
+            "seed": secrets.randbits(63),
+            "wall": round(time.time(), 6),
+        },
+        {},
+    )
+    if action.fault is not None:
+        action.journal.add({"e": "ended", **_end_of(action.fault), "printed": 0, "output": "", "value": None}, {})
+    return list(action.journal.lines)
+
+
+def _end_of(fault: ProgramError | LimitExceeded) -> dict[str, JSON]:
+    told: dict[str, JSON] = {"type": type(fault).__name__, "text": str(fault), "line": None}
+    if isinstance(fault, LimitExceeded):
+        return {"status": "limited", "limit": fault.limit, "error": told}
+    return {"status": "rejected", "limit": None, "error": {**told, "line": fault.line}}
+
+
+def opening(header: Mapping[str, JSON], limits: Limits, functions: Mapping[str, JSON]) -> bytes:
+    """Return the frame that brings a guest its program; functions are the tools by the names programs call them."""
+    bounds = {name: getattr(limits, name) for name in ("output_kb", "frame_mb", "threads", "disk_mb")}
+    run: JSON = {
+        "program": header["program"],
+        "seed": header["seed"],
+        "wall": header["wall"],
+        "tools": dict(functions),
+        "limits": bounds,
+    }
+    return frame({"run": run})
+
+
+def journal_of(action_id: str, lines: list[str]) -> Journal:
+    """Return the journal of an action that was run before.
+
+    Raises:
+        UsageError: if there is none.
+        JournalError: if its lines do not hold together, or are of another format.
+    """
+    if not lines:
+        raise UsageError(f"there is no action {action_id!r} in this journal")
+    journal = Journal(lines)
+    if (written := journal.header.get("format")) != FORMAT:
+        raise JournalError(f"action {action_id!r} was written in format {written}, this version reads {FORMAT}")
+    return journal
+
+
+def kept_key(journal: Journal, handle: str) -> str:
+    """Return where a kept value is stored: with its thread, never across threads."""
+    thread = journal.header["thread"]
+    return f"kept/{len(thread)}/{thread}/{handle}"

@@ -1,0 +1,188 @@
+"""Replay for users: a recorded action run again against its own record, with no tool called.
+
+What a pipeline checks with it: that a new Python, a new callgate or a new host lets recorded programs go the way they
+went. Nothing outside is touched, so it may run wherever a sandbox is to be had.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NoReturn, TypeAlias
+
+from callgate.action import opening
+from callgate.codec import JSON, digest, encode
+from callgate.driver import Pass
+from callgate.driver_threads import drive
+from callgate.errors import JournalError, ReplayDivergence, UsageError
+from callgate.gate import Gate
+from callgate.journal import FORMAT, Journal, MemoryJournal
+from callgate.limits import Limits
+from callgate.outcome import Outcome
+from callgate.policy import Policy
+from callgate.recording import Recording, kept_handles, read_recording
+from callgate.report import report, report_unrun
+from callgate.sandboxes.base import Sandbox
+from callgate.sandboxes.shared import resolve_sandbox
+from callgate.steps import End, Pause
+from callgate.tools import Call, Tool
+from callgate.workers import Workers
+
+__all__ = ["Kept", "Replay", "replay"]
+
+Kept: TypeAlias = Mapping[str, str] | Callable[[str], str | None]
+"""Handle to the text of a value kept beside a journal."""
+
+_TIMED = ("seconds", "cpu_seconds", "memory_mb")
+"""Limits that a run reaches by its own speed and size: where exactly, no journal says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What became of a recorded action when it ran again."""
+
+    outcome: Outcome | None
+    """Of this run; None where it diverged."""
+    diverged: bool
+    """Whether the program did not ask again for a write its journal records: a resume would refuse it."""
+    differences: tuple[str, ...]
+    """How this run left the record, in words: another order of reads, a new call, another end."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the run went as recorded, to the same end."""
+        return not self.differences
+
+
+def replay(
+    journal: Journal | str | Iterable[str],
+    *,
+    sandbox: Literal["local"] | Sandbox = "local",
+    kept: Kept | None = None,
+    key: bytes | None = None,
+) -> Replay:
+    """Run a recorded action again: recorded results answer its calls, and no tool is called.
+
+    Args:
+        journal: of the action: `outcome.journal`, its text (JSON lines), or its lines. One that ends in a pause, or
+            that a crash cut off, is followed as far as it goes.
+        sandbox: where the program runs.
+        kept: the texts of results too large for their entries (above `callgate.journal.INLINE` bytes), by handle.
+        key: of a sealed journal that is given as text or lines.
+
+    Raises:
+        JournalError: for a journal that was changed, or is of another format.
+        UsageError: for an empty journal, or one that names a kept result which is not given.
+        SandboxError: if the program cannot run.
+
+    Time that the program slept before its last recorded answer is skipped, time after it is waited for. Where an
+    action was ended by its time or its memory, how far it came is not compared.
+    """
+    read = _journal(journal, key)
+    header = read.header
+    ended = next((entry for entry in read.entries() if entry["e"] == "ended"), None)
+    if ended is not None and (ended["status"] == "rejected" or ended["limit"] == "guests"):  # nothing of it ran
+        outcome = report_unrun(journal=read, program=header["program"])
+        return Replay(outcome=outcome, diverged=False, differences=())
+    recording = read_recording(read, _kept(read, kept))
+    limits = Limits(**header["limits"])
+    policy = Policy(_stand_ins(read), {}, limits)
+    gate = Gate(action=header["action"], policy=policy, journal=read, recording=recording, wall=time.time())
+    try:
+        last = drive(_pass(gate, read, limits, sandbox))
+    except ReplayDivergence as error:
+        return Replay(outcome=None, diverged=True, differences=(*gate.warnings, str(error)))
+    outcome = report(last, gate=gate, journal=read, program=header["program"], limits=limits)
+    found = (*gate.warnings, *_calls(gate, recording), *_end(last, outcome, ended))
+    return Replay(outcome=outcome, diverged=False, differences=found)
+
+
+def _journal(given: Journal | str | Iterable[str], key: bytes | None) -> Journal:
+    """Return a journal of one's own: a replay writes into it."""
+    if isinstance(given, Journal):
+        journal = given.copy()
+    else:
+        journal = Journal(given.splitlines() if isinstance(given, str) else given, key=key)
+    if not len(journal):
+        raise UsageError("an empty journal cannot be replayed")
+    if (written := journal.header.get("format")) != FORMAT:
+        raise JournalError(f"the journal was written in format {written}, this version reads {FORMAT}")
+    return journal
+
+
+def _kept(journal: Journal, kept: Kept | None) -> Callable[[str], str]:
+    find = kept if callable(kept) else (kept or {}).get
+    texts = {handle: find(handle) for handle in kept_handles(journal)}
+    if missing := ", ".join(handle for handle, text in texts.items() if text is None):
+        raise UsageError(f"the journal names results that are kept beside it; give kept= with the texts of {missing}")
+    return lambda handle: texts[handle] or ""
+
+
+def _functions(journal: Journal) -> dict[str, dict[str, JSON]]:
+    return journal.header["tools"]
+
+
+def _stand_ins(journal: Journal) -> dict[str, Tool]:
+    """Return tools that are writes, of which a gate calls none before a replay is over."""
+    named = {one["tool"] for one in _functions(journal).values()}
+    named |= {entry["tool"] for entry in journal.entries() if "tool" in entry}
+    return {name: Tool(name=name, input_schema={"type": "object"}) for name in sorted(named)}
+
+
+def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"] | Sandbox) -> Pass:
+    store = MemoryJournal()
+    store.append("", 0, list(journal.lines))
+    return Pass(
+        gate=gate,
+        guest=resolve_sandbox(sandbox).start(limits),
+        opening=opening(journal.header, limits, _functions(journal)),
+        store=store,
+        key="",
+        kept=lambda handle: f"kept/{handle}",
+        limits=limits,
+        invoke=_refuse,
+        listen=None,
+        workers=Workers(),
+    )
+
+
+def _refuse(tool: Tool, call: Call) -> NoReturn:
+    raise UsageError(f"the program called {tool.name} ({call.id}), and its journal does not say what came of it")
+
+
+def _calls(gate: Gate, recording: Recording) -> list[str]:
+    """Say which calls differ from the recorded ones."""
+    new = [call for call in gate.calls if call.key not in recording.records]
+    left = [record for record in recording.records.values() if not record.met]
+    return [f"{call.tool} ({call.id}) was called and is not in the journal" for call in new] + [
+        f"{record.key[0]} ({record.call}) was not called again" for record in left
+    ]
+
+
+def _end(last: End | Pause, outcome: Outcome, ended: dict[str, JSON] | None) -> list[str]:
+    """Say how the end differs from the recorded one."""
+    if ended is None or isinstance(last, Pause):
+        return [f"the action had ended as {ended['status']}, now it waits for a human"] if ended is not None else []
+    if ended["limit"] in _TIMED:
+        return []
+    found: dict[str, tuple[JSON, JSON]] = {
+        "status": (ended["status"], last.status),
+        "limit": (ended["limit"], last.limit),
+        "error": (ended["error"], last.error),
+        "printed": (ended["printed"], last.printed),
+        "output": (_recorded(ended, "output"), digest(encode(outcome.stdout))),
+        "value": (_recorded(ended, "value"), digest(last.value)),
+    }
+    return [f"{part}: recorded {_short(was)}, now {_short(now)}" for part, (was, now) in found.items() if was != now]
+
+
+def _recorded(ended: dict[str, JSON], part: str) -> str:
+    """Return the SHA-256 of a recorded text."""
+    kept = ended.get(f"{part}_kept")
+    return kept["sha256"] if kept is not None else digest(encode(ended[part]))
+
+
+def _short(value: JSON) -> str:
+    text = encode(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

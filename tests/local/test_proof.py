@@ -1,0 +1,524 @@
+"""What a level means, what a canary shows, and what a proof is remembered by."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local.docker import NOBODY, SYSTEM_PYTHON
+
+from callgate.errors import SandboxUnavailable, UsageError
+from callgate.sandboxes.local import LocalSandbox, cache, lure, trial
+from callgate.sandboxes.local.canary.attempts import ATTEMPTS
+from callgate.sandboxes.local.canary.outside import CHANGES
+from callgate.sandboxes.local.establish import establish
+from callgate.sandboxes.local.forkserver import ForkServer
+from callgate.sandboxes.local.lure import Lure
+from callgate.sandboxes.local.policy import LAYERS, JailPolicy, jail_policy
+from callgate.sandboxes.local.proof import PROPERTIES, judge, reachable
+
+NOTHING: dict[str, list[str]] = {name: [] for name in PROPERTIES}
+FULL = ("namespaces", "Landlock", "seccomp")
+
+
+@pytest.fixture
+def server(full: LocalSandbox) -> Iterator[ForkServer]:
+    server = ForkServer(jail_policy())
+    yield server
+    server.close()
+
+
+def broken(*names: str) -> dict[str, list[str]]:
+    return NOTHING | {name: ["an attempt"] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("layers", "found", "level"),
+    [
+        (FULL, (), "L3"),
+        (("Landlock", "seccomp"), (), "L2"),
+        (("namespaces", "seccomp"), (), "L2"),
+        (("seccomp",), ("files.read", "environment"), "L1"),
+        (("seccomp",), (), "L1"),
+        (("namespaces", "Landlock"), (), "L0"),
+        ((), (), "L0"),
+        (FULL, ("files.read",), "L1"),
+        (FULL, ("files.metadata",), "L1"),
+        (FULL, ("environment", "disk"), "L1"),
+        (FULL, ("network",), "L0"),
+        (FULL, ("kernel_surface",), "L0"),
+        (("Landlock", "seccomp"), ("lifetime",), "L0"),
+        (("seccomp",), ("signals",), "L0"),
+    ],
+)
+def test_the_level_is_what_held(layers: tuple[str, ...], found: tuple[str, ...], level: str) -> None:
+    proof = judge(layers, 7 if "Landlock" in layers else 0, broken(*found))
+    assert proof.level == level
+    assert not any(each.held for each in proof.properties if each.name in found)
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_any_broken_promise_lowers_the_level(name: str) -> None:
+    assert judge(FULL, 7, broken(name)).level in ("L0", "L1")
+
+
+def layers_of(layers: tuple[str, ...], landlock: int) -> dict[str, str]:
+    return {each.name: " ".join(each.layers) for each in judge(layers, landlock, NOTHING).properties}
+
+
+def test_the_layers_of_each_property_are_those_that_hold_it() -> None:
+    assert layers_of(FULL, 7) == {
+        "files.read": "namespaces Landlock",
+        "files.write": "namespaces Landlock",
+        "files.metadata": "namespaces",
+        "network": "namespaces Landlock seccomp",
+        "environment": "namespaces Landlock",
+        "signals": "namespaces Landlock seccomp",
+        "processes": "namespaces Landlock seccomp",
+        "kernel_surface": "seccomp",
+        "memory": "resource limits",
+        "cpu": "resource limits",
+        "disk": "namespaces",
+        "lifetime": "namespaces seccomp",
+    }
+    assert layers_of(("Landlock", "seccomp"), 3) == {
+        "files.read": "Landlock",
+        "files.write": "Landlock",
+        "files.metadata": "seccomp",
+        "network": "seccomp",
+        "environment": "Landlock",
+        "signals": "seccomp",
+        "processes": "Landlock seccomp",
+        "kernel_surface": "seccomp",
+        "memory": "resource limits",
+        "cpu": "resource limits",
+        "disk": "Landlock",
+        "lifetime": "seccomp",
+    }
+
+
+def test_a_property_that_no_layer_holds_is_not_held() -> None:
+    alone = {each.name: each for each in judge(("seccomp",), 0, NOTHING).properties}
+    assert not alone["files.read"].held
+    assert not alone["environment"].held
+    assert alone["network"].held
+
+
+def test_everything_holds_here(full: LocalSandbox) -> None:
+    proof = full.proof
+    assert [each.name for each in proof.properties] == list(PROPERTIES)
+    assert all(each.held and each.layers and not each.broken for each in proof.properties)
+
+
+# The canary succeeds where there is no jail: each attempt, as an ordinary user or as root.
+
+UNSEEN = {("files.metadata", name) for name in ATTEMPTS["files.metadata"]} | {("files.write", "leave files")}
+"""What only the host sees."""
+MAY_BE_ABSENT = {
+    *("acct", "delete_module", "finit_module", "init_module", "kexec_file_load", "kexec_load", "add_key", "keyctl"),
+    *("request_key", "bpf", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "memfd_secret"),
+    *(
+        "quotactl",
+        "quotactl_fd",
+        "fanotify_init",
+        "name_to_handle_at",
+        "open_by_handle_at",
+        "kcmp",
+        "swapoff",
+        "swapon",
+    ),
+    *("socket of family alg", "socket of family vsock", "socket of family packet", "migrate_pages", "move_pages"),
+    *("mbind", "set_mempolicy", "perf_event_open", "syslog", "fchmodat2", "process_madvise", "process_mrelease"),
+}
+"""Kernels are built without them, or a host closes them to everybody."""
+NOT_WITHOUT_ROOT = {
+    *("open the library to write", "make a file beside the library", "kill the parent", "have a capability"),
+    *("acct", "fsmount", "fsopen", "fspick", "landlock_restrict_self", "move_mount", "pivot_root", "reboot"),
+    *("setdomainname", "setgroups", "sethostname", "trace", "read memory", "change memory", "take a descriptor"),
+}
+
+
+def unjailed(program: str, *, root: bool = False) -> Any:
+    head, _, call = program.rpartition("callgate_guest.attempts.report")
+    text = f"{head}import json; print(json.dumps(callgate_guest.attempts.report{call.strip()}))"
+    switch: dict[str, Any] = {} if root or os.getuid() != 0 else {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    done = subprocess.run(
+        [SYSTEM_PYTHON, "-I", "-S", "-c", text],
+        env={"SECRET": "x"}, cwd="/", capture_output=True, text=True, timeout=60, **switch,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_without_a_jail_every_attempt_succeeds_and_the_host_sees_it() -> None:
+    if not SYSTEM_PYTHON.exists():
+        pytest.skip(f"no {SYSTEM_PYTHON}")
+    succeeded: set[tuple[str, str]] = set()
+    for root in (False, True) if os.getuid() == 0 else (False,):
+        with Lure(str(SYSTEM_PYTHON)) as laid:
+            bait = laid.bait()
+            said = unjailed(trial.canary_program(bait), root=root)
+            assert laid.seen() == {
+                "files.write": ["change a file", "change a directory", "leave a file"],
+                "files.metadata": ["change what is known of a file"],
+                "network": [f"be heard by {name}" for name in laid.listeners],
+                "signals": ["end a process"],
+            }
+        assert not [left for place in ("/tmp", "/usr", "/") for left in Path(place).glob(f"callgate-{bait['token']}*")]
+        succeeded |= {
+            (promise, name) for promise, told in said["attempts"].items() for name, result in told.items() if result
+        }
+    every = {(promise, name) for promise, attempts in ATTEMPTS.items() for name in attempts}
+    failed = {name for _, name in every - UNSEEN - succeeded} - MAY_BE_ABSENT
+    assert failed - ({"reach TCP over IPv6"} if not bait["tcp6"] else set()) <= (
+        set() if os.getuid() == 0 else NOT_WITHOUT_ROOT
+    )
+
+
+def test_without_a_jail_every_change_of_metadata_shows() -> None:
+    if not SYSTEM_PYTHON.exists():
+        pytest.skip(f"no {SYSTEM_PYTHON}")
+    changed: dict[str, bool] = {}
+    with Lure(str(SYSTEM_PYTHON)) as laid:
+        program = trial.canary_program(laid.bait())
+        for name in CHANGES:
+            only = program.replace(
+                "callgate_guest.attempts.report(",
+                "[attempts.pop(name) for attempts in callgate_guest.attempts.ATTEMPTS.values()"
+                f" for name in list(attempts) if name != {name!r}]\ncallgate_guest.attempts.report(",
+            ).replace("import callgate_guest\n[", "import callgate_guest, callgate_guest.attempts\n[")
+            before = laid.look()
+            unjailed(only, root=True)
+            changed[name] = laid.look() != before
+    if not changed["change a mode by a path"]:
+        del changed["change a mode by a path"]  # a kernel before 6.6 has no fchmodat2
+    assert all(changed.values()), changed
+
+
+# A guest that does not say so has proven nothing.
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "None",
+        "{}",
+        "[True]",
+        "'held'",
+        "raise SystemExit",
+        "raise MemoryError",
+        "import ctypes; ctypes.string_at(8)",
+        "import os; os.write(3, b'\\xff' * 100)",
+        "import os; os.close(3)",
+    ],
+)
+def test_silence_proves_nothing(server: ForkServer, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(trial, "canary_program", lambda bait: program)
+    found = trial.prove(server, jail_policy())
+    assert all(found[name][:1] == ["the canary gave no answer"] for name in PROPERTIES)
+    assert judge(server.layers, server.landlock, found).level == "L0"
+
+
+def test_a_guest_that_never_ends_proves_nothing(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "canary_program", lambda bait: "while True: pass")
+    monkeypatch.setattr(trial, "SECONDS", 0.3)
+    assert trial.prove(server, jail_policy())["files.read"] == ["the canary gave no answer"]
+
+
+@pytest.mark.parametrize("result", ["True", "None", "0", "'False'"])
+def test_an_attempt_has_failed_only_if_that_is_said(
+    server: ForkServer, monkeypatch: pytest.MonkeyPatch, result: str
+) -> None:
+    told = {promise: dict.fromkeys(attempts, False) for promise, attempts in ATTEMPTS.items()}
+    program = (
+        f"told = {told!r}\ntold['network']['reach TCP'] = {result}\ntold['disk']['one more'] = False\n"
+        "{'attempts': told, 'variables': ['SHELL=' + 'x' * 20, 'PATH=/usr/bin']}"
+    )
+    monkeypatch.setattr(trial, "canary_program", lambda bait: program)
+    found = trial.prove(server, jail_policy())
+    assert {name: attempts for name, attempts in found.items() if attempts} == {
+        "network": ["reach TCP"],
+        "disk": ["the canary gave no answer"],
+    }
+
+
+def test_the_host_believes_its_own_eyes(full: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canary that breaks out of a jail without walls, and denies it."""
+    told = {promise: dict.fromkeys(attempts, False) for promise, attempts in ATTEMPTS.items()}
+    real = trial.canary_program
+    denial = {"attempts": told, "variables": []}
+    monkeypatch.setattr(trial, "canary_program", lambda bait: f"{real(bait)}\n{denial!r}")
+    python = SYSTEM_PYTHON if os.getuid() == 0 else Path(sys.executable)
+    policy = dataclasses.replace(jail_policy(python=python), layers=frozenset())
+    try:
+        server = ForkServer(policy)
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    try:
+        found = trial.prove(server, policy)
+    finally:
+        server.close()
+    assert {name for name, attempts in found.items() if attempts} == {
+        *("files.write", "files.metadata", "network", "signals", "kernel_surface"),
+    }
+    assert "be without a filter" in found["kernel_surface"]
+    assert judge(policy.layers, 0, found).level == "L0"
+
+
+def test_a_variable_of_the_host_is_recognised(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {promise: dict.fromkeys(attempts, False) for promise, attempts in ATTEMPTS.items()}
+    monkeypatch.setenv("TOKEN", "a secret of some length")
+    monkeypatch.setenv("SHORT", "1")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin:/usr/local/bin")
+    for variables, broken in [
+        (["TOKEN=a secret of some length"], True),
+        ([1], True),
+        (["TOKEN=another secret of that length", "SHORT=1", "PATH=/usr/bin:/bin:/usr/local/bin"], False),
+    ]:
+        said = {"attempts": told, "variables": variables}
+        monkeypatch.setattr(trial, "canary_program", lambda bait, said=said: repr(said))
+        found = trial.prove(server, jail_policy())
+        assert found["environment"] == (["have a variable of the host"] if broken else [])
+
+
+def test_bait_does_not_lie_where_guests_may_read(
+    full: LocalSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Lure(sys.executable, [str(tmp_path.parent)]) as laid:
+        assert not Path(laid.bait()["folder"]).is_relative_to(tmp_path)
+    with pytest.raises(SandboxUnavailable, match="shown to programs"), Lure(sys.executable, ["/"]):
+        pass
+
+
+def test_a_guest_that_is_not_busy_is_not_measured(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "BUSY", "None")
+    monkeypatch.setattr(trial, "MEASURED_SECONDS", 5.0)
+    found = trial.prove(server, jail_policy())
+    assert found["cpu"] == ["run unmeasured"]
+
+
+def test_a_guest_that_outlives_its_end_is_seen(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "GONE_SECONDS", 0.05)
+    monkeypatch.setattr("signal.pidfd_send_signal", lambda *_: None)
+    found = trial.prove(server, jail_policy())
+    assert found["lifetime"] == ["outlive its end"]
+    assert found["cpu"] == ["outlive its end"]
+
+
+def test_the_host_has_the_last_word_about_privileges(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Name:\tx\nCapInh:\t0\nCapPrm:\t00000000000000ff\nCapEff:\t0\nCapAmb:\t0\nNoNewPrivs:\t0\nSeccomp:\t0\n"
+    monkeypatch.setattr(trial, "status_of", lambda pid: text)
+    found = trial.prove(server, jail_policy())
+    assert found["kernel_surface"] == [
+        "have a capability (CapPrm)",
+        "gain a privilege by an exec",
+        "be without a filter",
+    ]
+
+
+def test_nothing_of_a_trial_is_left(server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    assert not any(trial.prove(server, jail_policy()).values())
+    assert not list(tmp_path.iterdir())
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_bait_needs_a_place(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    monkeypatch.setattr(lure, "_TEMPORARY", ())
+    with pytest.raises(SandboxUnavailable, match="TMPDIR") as caught:
+        trial.prove(server, jail_policy())
+    assert caught.value.missing == ("a temporary directory",)
+
+
+# What is remembered.
+
+
+NAME = "0" * 64
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a cache of one's own, in which a proof is kept, and not in memory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "_known", {})
+    cache.store(NAME, NOTHING)
+    cache._known.clear()
+    return tmp_path / "callgate" / "proofs.json"
+
+
+@pytest.fixture
+def proven(full: LocalSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A cache of its own; the list grows with each proof that is really made."""
+    made: list[int] = []
+    real = trial.prove
+
+    def prove(server: ForkServer, policy: JailPolicy) -> dict[str, list[str]]:
+        made.append(1)
+        return real(server, policy)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(trial, "prove", prove)
+    monkeypatch.setattr(cache, "_known", {})
+    return made
+
+
+def level(**arguments: Any) -> str:
+    standing = establish(jail_policy(), "L0", **arguments)
+    standing.server.close()
+    return standing.proof.level
+
+
+def test_a_proof_is_made_once(proven: list[int], tmp_path: Path) -> None:
+    assert level() == level() == "L3"
+    assert len(proven) == 1
+    file = tmp_path / "callgate" / "proofs.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert [each.name for each in file.parent.iterdir()] == ["proofs.json"]
+
+
+def test_another_process_finds_it_and_can_make_it_anew(proven: list[int]) -> None:
+    first = level()
+    cache._known.clear()
+    assert level() == first
+    assert len(proven) == 1
+    assert level(anew=True) == first
+    assert len(proven) == 2
+
+
+def rewritten(file: Path, **changes: Any) -> str:
+    return json.dumps(json.loads(file.read_text()) | changes)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file.write_text(""),
+        lambda file: file.write_text("[" * 100_000),
+        lambda file: file.write_bytes(b"\xff\xfe"),
+        lambda file: file.write_text("null"),
+        lambda file: file.write_text(rewritten(file, format=2)),
+        lambda file: file.write_text(rewritten(file, more=1)),
+        lambda file: file.write_text(rewritten(file, proofs=[])),
+        lambda file: file.write_text(file.read_text().replace('"disk": [], ', "")),
+        lambda file: file.write_text(file.read_text().replace('"disk": []', '"disk": 0')),
+        lambda file: file.write_text(file.read_text().replace('"disk": []', '"disk": [1]')),
+        lambda file: file.write_text(file.read_text() + " " * (1 << 16)),
+        lambda file: file.chmod(0o644),
+        lambda file: file.chmod(0o620),
+        lambda file: file.parent.chmod(0o777),
+        lambda file: file.replace(file.with_name("elsewhere")) and file.symlink_to("elsewhere"),
+        lambda file: file.unlink() or os.mkfifo(file),
+        lambda file: file.unlink() or file.mkdir(),
+        lambda file: (
+            file.parent.rename(file.parent.with_name("else")) and file.parent.symlink_to(file.parent.with_name("else"))
+        ),
+    ],
+    ids=[
+        *("empty", "deep", "no text", "no object", "another format", "another key", "no proofs", "a property less"),
+        *("no list", "no text of an attempt", "too large", "readable", "writable", "everybody's directory"),
+        *("a link", "a pipe", "a directory", "a link to a directory"),
+    ],
+)
+def test_what_is_wrong_with_the_file_makes_it_worthless(kept: Path, spoil: Any) -> None:
+    spoil(kept)
+    assert cache.load(NAME) is None
+
+
+def test_a_file_of_somebody_else_is_worthless(kept: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(kept, NOBODY, NOBODY)
+    assert cache.load(NAME) is None
+    os.chown(kept, 0, 0)
+    os.chown(kept.parent, NOBODY, NOBODY)
+    assert cache.load(NAME) is None
+    os.chown(kept.parent, 0, 0)
+    assert cache.load(NAME) == NOTHING
+
+
+def test_a_proof_needs_no_place_to_be_kept(proven: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert level() == level() == "L3"
+    assert len(proven) == 1
+    monkeypatch.setattr(cache, "key", lambda *_: None)
+    assert level() == "L3"
+    assert len(proven) == 2
+
+
+def test_a_proof_of_something_broken_is_not_kept(
+    proven: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level()
+    with monkeypatch.context() as patched:
+        patched.setattr(trial, "canary_program", lambda bait: "None")
+        with pytest.raises(SandboxUnavailable, match="the canary gave no answer") as caught:
+            establish(jail_policy(), "L2", anew=True)
+    assert caught.value.missing == ("a kept promise",)
+    assert json.loads((tmp_path / "callgate" / "proofs.json").read_text())["proofs"] == {}
+    level()
+    assert len(proven) == 3
+
+
+def test_old_proofs_give_way(kept: Path) -> None:
+    for n in range(1, 100):
+        cache.store(f"{n:064}", NOTHING)
+    assert list(json.loads(kept.read_text())["proofs"]) == [f"{n:064}" for n in range(68, 100)]
+
+
+def test_one_proof_is_forgotten(kept: Path) -> None:
+    cache.store("1" * 64, NOTHING)
+    cache.forget(NAME)
+    assert cache.load(NAME) is None
+    assert list(json.loads(kept.read_text())["proofs"]) == ["1" * 64]
+
+
+def test_a_proof_is_for_one_policy_and_one_landlock(full: LocalSandbox) -> None:
+    policy = jail_policy()
+    policies = [policy, *(policy.without(layer) for layer in LAYERS)]
+    policies.append(dataclasses.replace(policy, preload=("json",)))
+    keys = [cache.key(each, landlock) for each in policies for landlock in (4, 7)]
+    assert None not in keys
+    assert len(set(keys)) == len(keys)
+    assert cache.key(policy, 7) == cache.key(jail_policy(), 7)
+
+
+def test_a_proof_is_for_one_kind_of_process(full: LocalSandbox) -> None:
+    program = (
+        "import ctypes, sys; sys.path[:0] = {path!r}\n"
+        "from callgate.sandboxes.local import cache, policy\n"
+        "{before}\nprint(cache.key(policy.jail_policy(), 7))"
+    ).replace("{path!r}", repr(sys.path))
+
+    def key(before: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program.replace("{before}", before)], capture_output=True, text=True, check=True
+        ).stdout
+
+    assert key("") == key("")
+    assert key("ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)") != key("")
+
+
+@pytest.mark.parametrize("floor", ["L4", "", "l3", None])
+def test_a_floor_is_a_level(floor: Any) -> None:
+    with pytest.raises(UsageError, match="'L3', 'L2', 'L1', 'L0'"):
+        establish(jail_policy(), floor)
+
+
+@pytest.mark.parametrize(
+    ("layers", "most"),
+    [(FULL, "L3"), (("namespaces", "seccomp"), "L2"), (("seccomp",), "L1"), (("namespaces", "Landlock"), "L0")],
+)
+def test_what_can_be_reached(layers: tuple[str, ...], most: str) -> None:
+    assert reachable(frozenset(layers)) == most
