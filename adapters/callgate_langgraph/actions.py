@@ -67,6 +67,8 @@ class CodeAction:
     """Calls for which this entry's run of the program stopped."""
     outputs: list[Output] | None = None
     """What the node returns for it, once it is over."""
+    files: bool = False
+    """Whether the program left files in this entry: no journal holds those."""
     inner: InnerCalls | None = None
     """Set when the program starts."""
     _seen: SeenState | None = None
@@ -97,10 +99,10 @@ class CodeAction:
         if (fault := _fault(self.call)) is not None:
             self.outputs = [fault]
             return
-        lines = yield from self._read(self.key)
-        if not lines:
+        journal = yield from self.keeping.journal(self.key)
+        if not len(journal):
             return
-        self.journal = Journal(lines)
+        self.journal = journal
         yield from self.updates.load()
         self._see()
         if is_over(self.journal):
@@ -122,14 +124,11 @@ class CodeAction:
         code = self.call["args"]["code"]
         return Question(at=self.at, id=call, tool=tool, arguments=arguments, unknown=unknown, code=code)
 
-    def _read(self, key: str) -> Steps[list[str]]:
-        return (yield from read_lines(self.keeping.store, key))
-
     def _kept(self, handles: list[str]) -> Steps[dict[str, str]]:
         assert self.journal is not None  # noqa: S101 - set by load
         kept: dict[str, str] = {}
         for handle in handles:
-            kept[handle] = "".join((yield from self._read(kept_key(self.journal, handle))))
+            kept[handle] = "".join((yield from read_lines(self.keeping.store, kept_key(self.journal, handle))))
         return kept
 
     # ---- running
@@ -199,7 +198,7 @@ class CodeAction:
         return {"id": self.id, "key": self.key, "thread": str(thread)}
 
     def _take(self, outcome: Outcome) -> ToolMessage:
-        self.journal = outcome.journal
+        self.journal, self.files = outcome.journal, bool(outcome.artifacts)
         self.waiting = [self._question(one.id, one.tool, one.arguments, unknown=one.unknown) for one in outcome.waiting]
         return self.message(outcome)
 

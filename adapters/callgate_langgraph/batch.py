@@ -59,20 +59,38 @@ class Batch:
             UsageError: if somebody has to be asked, and the graph has no checkpointer to wait in.
             Exception: what the ToolNode raises of the plain calls.
         """
-        yield from self.turn.load()
-        for action in self.actions.values():
-            yield from action.load()
-        self.plain.load()
+        yield from self._load()
         if not self.actions and self.turn.asked is None and not self.plain.questions():
             return (yield self.plain.untouched())
         yield from self._hear()
         self.plain.load()
         ready = [action for action in self.actions.values() if action.outputs is None and not self._rests(action)]
-        yield Step(lambda: self._run_all(ready), lambda: self._arun_all(ready))
-        yield from self._ask_about_calls()
-        yield from self.plain.run()
-        yield from self._ask_for_tools()
+        try:
+            yield Step(lambda: self._run_all(ready), lambda: self._arun_all(ready))
+            yield from self._ask_about_calls()
+            yield from self.plain.run()
+            yield from self._ask_for_tools()
+        except Exception:
+            yield from self._keep_files()
+            raise
         return self._merged()
+
+    def _load(self) -> Steps[None]:
+        """Take what earlier entries left."""
+        yield from self.turn.load()
+        for at, action in self.actions.items():
+            if (packed := self.turn.done.get((at, action.id))) is not None:
+                action.outputs = self.keeping.unpack(packed)
+            else:
+                yield from action.load()
+        self.plain.load()
+
+    def _keep_files(self) -> Steps[None]:
+        """Keep what actions return whose programs left files: the node will be entered again."""
+        found = {(at, one.id): one.outputs for at, one in self.actions.items() if one.files and one.outputs is not None}
+        if found:
+            self.turn.finish({ref: self.keeping.pack(outputs) for ref, outputs in found.items()})
+            yield from self.turn.save()
 
     def _merged(self) -> Any:
         """Return all outputs in the order of the calls, in the form of the input."""

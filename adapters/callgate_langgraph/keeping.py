@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.runtime import Runtime
 
+from callgate import Journal
 from callgate.codec import digest
 from callgate.journal import JournalStore
 from callgate.surface import EXECUTE_CODE
@@ -39,6 +40,16 @@ class Keeping:
     """What sets the keys of this node run apart from those of others; empty where the store does that itself."""
     lasting: bool
     """Whether the lines outlive the node run, for people to look at."""
+    seal: bytes | None = None
+    """The key of sealed journals."""
+
+    def journal(self, key: str) -> Steps[Journal]:
+        """Read the lines under a key.
+
+        Raises:
+            JournalError: if they were changed.
+        """
+        return Journal((yield from read_lines(self.store, key)), key=self.seal)
 
     def key(self, kind: str, *parts: object) -> str:
         """Return the key of something in this node run."""

@@ -79,10 +79,16 @@ class CodeActNode(Runnable[Any, Any]):
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
         effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
-        interrupt_on: not supported yet.
+        interrupt_on: tools that wait for a human, as `HumanInTheLoopMiddleware` takes it: tool name to True, False, or
+            allowed_decisions, description (a text, or a function of tool call, state and runtime) and when (a
+            predicate of a ToolCallRequest). It holds for calls of programs and for plain calls alike.
         limits: of each program.
-        journal: a `MemoryJournal` to keep every action in; None keeps only what `load_value` reads.
-        on_event: is told what happens to inner calls. The graph's custom stream is told too.
+        journal: where node runs keep what they did. None is the graph's own checkpointer, or memory where it has none.
+        require_durable: refuse to start a write that a crash would lose from sight: without a checkpointer, with
+            durability "exit", or with one that keeps nothing beyond this process.
+        on_event: is told what happens, as dicts with a "type": "callgate.call" (an inner call, or a plain one that
+            waits), "callgate.reach" (which gated tools a program can reach, before it runs), "callgate.durability"
+            (a crash from here on would not be resumed, and why). The graph's custom stream is told too.
         name: of the node.
         tags: as for ToolNode.
         handle_tool_errors: as for ToolNode. What it handles, a program catches as `ToolFailed` with the handler's text.
@@ -94,9 +100,18 @@ class CodeActNode(Runnable[Any, Any]):
         UsageError: for a tool called `execute_code`, and for arguments that cannot work.
         SandboxUnavailable: if a mode is "code" and this host cannot run programs.
 
-    `config["configurable"]["callgate_mode"]` sets the mode of one invocation. A tool that calls `interrupt()` ends the
-    program it is called from; as a plain call it works as ever. If a plain call beside a program interrupts or fails,
-    the program does not run again when the node does, in the same process.
+    `config["configurable"]["callgate_mode"]` sets the mode of one invocation.
+
+    All calls of one node run that wait for a human are one interrupt, a HITLRequest; its key "callgate" holds the
+    programs and the exact arguments too. `Command(resume={"decisions": [...]})` answers it, one decision per action
+    request, in their order. An answer that does not fit is not used at all, and the question comes again with what was
+    wrong. A write that was started before a crash is asked about in the same way, with the decisions done (with a
+    `value`), failed and "run again".
+
+    LangGraph enters a node anew after an interrupt, a crash or a retry. What was done is then answered from the
+    journal: nothing runs twice, and the state updates of inner calls are returned all the same. Guards that act on the
+    AIMessage, after the model and before this node, see `execute_code` and not the calls inside it: give
+    `interrupt_on`, `limits` and the tool call wrappers to this node instead.
     """
 
     def __init__(
@@ -265,7 +280,7 @@ class CodeActNode(Runnable[Any, Any]):
         self, calls: Sequence[ToolCall], keys: Mapping[int, str], input: Any, keeping: Keeping, setting: Setting
     ) -> Batch:
         config, runtime = setting.config, setting.runtime
-        turn = Turn(store=keeping.store, key=keeping.key("turn", told(calls)))
+        turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)))
 
         def action(at: int) -> CodeAction:
             return CodeAction(

@@ -62,8 +62,9 @@ class PlainCalls:
 
     def load(self) -> None:
         """Take what the turn says of them."""
-        for ref, packed in self.turn.done.items():
-            self.outputs[ref[0]] = self.keeping.unpack(packed)
+        for (at, _), packed in self.turn.done.items():
+            if at in self.calls:
+                self.outputs[at] = self.keeping.unpack(packed)
         for ref in self._open():
             decision = self.turn.decisions.get(ref)
             message = instead_of_result(self._question(ref), decision) if decision is not None else None

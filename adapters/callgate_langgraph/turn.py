@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from callgate import Journal, JournalStore
+from callgate import Journal
 from callgate.codec import JSON, decode, encode
 from callgate.decisions import Decision
-from callgate_langgraph.steps import Steps, append_lines, read_lines
+from callgate_langgraph.keeping import Keeping
+from callgate_langgraph.steps import Steps, append_lines
 
 __all__ = ["Asked", "Interrupted", "Ref", "Turn"]
 
@@ -54,7 +55,7 @@ class Interrupted:
 class Turn:
     """The journal of one node run, and what it says. What is written here is durable after the next `save`."""
 
-    store: JournalStore
+    keeping: Keeping
     key: str
     """Under which it is stored."""
     asked: Asked | None = None
@@ -66,7 +67,7 @@ class Turn:
     edited: dict[Ref, str] = field(default_factory=dict[Ref, str])
     """Canonical text of the arguments that such calls ran with, where a human changed them."""
     done: dict[Ref, str] = field(default_factory=dict[Ref, str])
-    """Packed: the outputs of plain calls."""
+    """Packed: the outputs of plain calls, and of programs that left files."""
     interrupted: dict[Ref, Interrupted] = field(default_factory=dict[Ref, Interrupted])
     answers: dict[Ref, str] = field(default_factory=dict[Ref, str])
     """Packed: what the last question of an interrupted tool was answered."""
@@ -79,7 +80,7 @@ class Turn:
         Raises:
             JournalError: if it was changed.
         """
-        self._journal = Journal((yield from read_lines(self.store, self.key)))
+        self._journal = yield from self.keeping.journal(self.key)
         self._saved = len(self._journal)
         for line in self._journal.lines:
             self._take(decode(line))
@@ -92,7 +93,7 @@ class Turn:
         """
         lines = self._journal.lines[self._saved :]
         if lines:
-            yield from append_lines(self.store, self.key, self._saved, lines)
+            yield from append_lines(self.keeping.store, self.key, self._saved, lines)
             self._saved += len(lines)
 
     @property
@@ -131,7 +132,7 @@ class Turn:
         self._add("started", calls=list(refs))
 
     def finish(self, outputs: Mapping[Ref, str]) -> None:
-        """Keep the outputs of plain calls."""
+        """Keep the outputs of calls that are over."""
         self._add("done", outputs=[[*ref, packed] for ref, packed in outputs.items()])
 
     def interrupt(self, found: Mapping[Ref, Interrupted]) -> None:

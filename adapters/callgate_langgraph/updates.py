@@ -15,7 +15,7 @@ from langgraph.types import Command
 from callgate import Journal, JournalError, UsageError
 from callgate.codec import decode
 from callgate_langgraph.keeping import Keeping
-from callgate_langgraph.steps import Steps, read_lines
+from callgate_langgraph.steps import Steps
 
 __all__ = ["Updates"]
 
@@ -29,7 +29,7 @@ class Updates:
     """
 
     def __init__(self, keeping: Keeping, key: str) -> None:
-        self._keeping, self._key, self._journal = keeping, key, Journal()
+        self._keeping, self._key, self._journal = keeping, key, Journal(key=keeping.seal)
         self._of: dict[str, list[Command[Any]]] = {}
         self._lock, self._alock = threading.Lock(), asyncio.Lock()
 
@@ -39,7 +39,7 @@ class Updates:
         Raises:
             JournalError: if it was changed.
         """
-        self._journal = Journal((yield from read_lines(self._keeping.store, self._key)))
+        self._journal = yield from self._keeping.journal(self._key)
         for line in self._journal.lines:
             entry = decode(line)
             self._set(entry["call"], self._keeping.unpack(entry["commands"]))

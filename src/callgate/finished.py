@@ -64,7 +64,7 @@ def outcome_of(journal: Journal, kept: Callable[[str], str], files: Mapping[str,
     if end is None:
         raise JournalError("the action is not over: nothing says how it ended")
     header = journal.header
-    if not _ran(journal, end):
+    if end["status"] == "rejected" or end["limit"] == "guests":  # nothing of it ran
         return report_unrun(journal=journal, program=header["program"])
     recording = read_recording(journal, kept)
     calls = _calls(journal, end, recording)
@@ -107,12 +107,6 @@ def outcome_of(journal: Journal, kept: Callable[[str], str], files: Mapping[str,
         journal=journal,
         text=text,
     )
-
-
-def _ran(journal: Journal, end: dict[str, JSON]) -> bool:
-    """Say whether anything of the program ran: else its end is the first entry, and no sandbox had begun."""
-    never = end["status"] == "rejected" or end["limit"] == "guests"
-    return not (never and len(journal) == 2)
 
 
 def _text(end: dict[str, JSON], part: str, kept: Callable[[str], str]) -> str:
