@@ -22,13 +22,14 @@ from callgate.recording import kept_handles, read_recording
 from callgate.surface import EXECUTE_CODE
 from callgate_langchain.guards import is_dict
 from callgate_langgraph.approvals import Approvals, Question, Setting
+from callgate_langgraph.beside import Beside
 from callgate_langgraph.forms import Output, storable
 from callgate_langgraph.inner import InnerCalls
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.lift import lift
 from callgate_langgraph.state import Channels, SeenState
 from callgate_langgraph.steps import Steps, read_lines
-from callgate_langgraph.updates import Updates
+from callgate_langgraph.turn import Turn
 
 __all__ = ["CodeAction", "current_setting", "execute_code_tool"]
 
@@ -53,7 +54,8 @@ class CodeAction:
     """Of stand-ins of the user's tools, for the inner calls."""
     gates: Approvals
     keeping: Keeping
-    updates: Updates
+    beside: Beside
+    turn: Turn
     given: Setting
     """What the node run began with."""
     channels: Channels | None
@@ -103,7 +105,7 @@ class CodeAction:
         if not len(journal):
             return
         self.journal = journal
-        yield from self.updates.load()
+        yield from self.beside.load()
         self._see()
         if is_over(self.journal):
             kept = yield from self._kept(handles_in(self.journal))
@@ -119,6 +121,20 @@ class CodeAction:
             self._question(one.call, one.key[0], arguments[one.call], unknown=one.unknown)
             for one in recording.waiting()
         ]
+
+    def interrupted(self) -> str | None:
+        """Return the first call whose tool waits for an answer, by the journal."""
+        if self.journal is None or self.outputs is not None:
+            return None
+        waiting: dict[str, None] = {}
+        for line in self.journal.lines[1:]:
+            entry = decode(line)
+            if entry["e"] == "interrupted":
+                waiting[entry["call"]] = None
+            elif entry["e"] in ("started", "done"):
+                waiting.pop(entry["call"], None)
+        asked = ((call, self.beside.interrupted(call)) for call in waiting)
+        return next((call for call, one in asked if self.turn.answer_to((self.at, call), one) is None), None)
 
     def _question(self, call: str, tool: str, arguments: dict[str, JSON], *, unknown: bool) -> Question:
         code = self.call["args"]["code"]
@@ -182,7 +198,16 @@ class CodeAction:
         return self._take(await self.runner.arun(code, **self._named(), invoke=inner.ainvoke))
 
     def _inner(self) -> InnerCalls:
-        self.inner = InnerCalls(self.node, self._see(), self.updates, ensure_config(), self.messages_key)
+        self.inner = InnerCalls(
+            self.node,
+            self._see(),
+            beside=self.beside,
+            keeping=self.keeping,
+            key=self.key,
+            answer=lambda call, asked: self.turn.answer_to((self.at, call), asked),
+            config=ensure_config(),
+            messages_key=self.messages_key,
+        )
         return self.inner
 
     def _see(self) -> SeenState:
@@ -199,7 +224,11 @@ class CodeAction:
 
     def _take(self, outcome: Outcome) -> ToolMessage:
         self.journal, self.files = outcome.journal, bool(outcome.artifacts)
-        self.waiting = [self._question(one.id, one.tool, one.arguments, unknown=one.unknown) for one in outcome.waiting]
+        self.waiting = [
+            self._question(one.id, one.tool, one.arguments, unknown=one.unknown)
+            for one in outcome.waiting
+            if not one.interrupted
+        ]
         return self.message(outcome)
 
     # ---- the answer
@@ -240,7 +269,7 @@ class CodeAction:
         lines = [decode(line) for line in self.journal.lines if '"e":"decision"' in line] if self.journal else []
         failed = {one["call"] for one in lines if one["e"] == "decision" and one["decision"]["type"] == "failed"}
         failed |= {call for call, one in self.decisions.items() if is_dict(one) and one["type"] == "failed"}
-        return [(call, one) for call, one in self.updates.all() if call not in failed]
+        return [(call, one) for call, one in self.beside.commands() if call not in failed]
 
 
 _current: ContextVar[CodeAction] = ContextVar("callgate_action")

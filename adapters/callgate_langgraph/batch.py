@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from langchain_core.runnables.config import get_executor_for_config
+from langgraph.types import Interrupt
 
+from callgate import JournalError
 from callgate.codec import JSON, decode
 from callgate.decisions import Decision
 from callgate.runner import Event
@@ -68,6 +70,7 @@ class Batch:
         try:
             yield Step(lambda: self._run_all(ready), lambda: self._arun_all(ready))
             yield from self._ask_about_calls()
+            yield from self._ask_for_tools()
             yield from self.plain.run()
             yield from self._ask_for_tools()
         except Exception:
@@ -103,8 +106,10 @@ class Batch:
     def _rests(self, action: CodeAction) -> bool:
         """Say whether an action still waits for answers that are to come."""
         asked = self.turn.asked
-        known = asked is not None and asked.answered and asked.lengths.get(action.at) == action.lines
-        return known and not action.decisions
+        if asked is None or not asked.answered or asked.lengths.get(action.at) != action.lines:
+            return False
+        answered = asked.kind == "tool" and asked.calls[0][0] == action.at
+        return not answered and not action.decisions
 
     def _run_all(self, actions: Sequence[CodeAction]) -> None:
         if len(actions) == 1:
@@ -159,7 +164,7 @@ class Batch:
 
     def _hear_for_tool(self, waits: Asked) -> Steps[None]:
         index = yield from self._index(waits)
-        question = self.keeping.unpack(self.turn.interrupted[waits.calls[0]].question)
+        question = self._question_of(waits.calls[0])[1]
         answer = self.interrupts.again(index, question.value, question.response_schema)
         self.turn.answer(self.keeping.pack(answer))
         yield from self._heard()
@@ -200,10 +205,19 @@ class Batch:
 
     def _ask_for_tools(self) -> Steps[None]:
         """Ask what the first tool asks that interrupted itself."""
-        ref = self.plain.interrupted()
+        waiting = ((at, action.interrupted()) for at, action in self.actions.items())
+        ref = next(((at, call) for at, call in waiting if call is not None), None) or self.plain.interrupted()
         if ref is not None:
-            question = self.keeping.unpack(self.turn.interrupted[ref].question)
-            yield from self._first(question.value, question.response_schema, kind="tool", calls=[ref], error=None)
+            number, question = self._question_of(ref)
+            yield from self._first(question.value, question.response_schema, kind="tool", calls=[ref], number=number)
+
+    def _question_of(self, ref: Ref) -> tuple[int, Interrupt]:
+        """Return the number of what a tool asks, and the question."""
+        action = self.actions.get(ref[0])
+        asked = action.beside.interrupted(ref[1]) if action is not None else self.turn.interrupted.get(ref)
+        if asked is None:
+            raise JournalError(f"nothing says what the tool of call {ref[1]} asks: the journal was changed")
+        return asked.number, self.keeping.unpack(asked.question)
 
     def _ask(self, questions: Sequence[Question], error: str | None) -> Steps[None]:
         for one in questions:
@@ -214,12 +228,20 @@ class Batch:
         yield from self._first(self._request(questions, error), None, kind="approval", calls=calls, error=error)
 
     def _first(
-        self, value: Any, schema: Any, *, kind: Literal["approval", "tool"], calls: list[Ref], error: str | None
+        self,
+        value: Any,
+        schema: Any,
+        *,
+        kind: Literal["approval", "tool"],
+        calls: list[Ref],
+        number: int = 0,
+        error: str | None = None,
     ) -> Steps[None]:
         self.interrupts.check()
         lengths = {action.at: action.lines for action in self.actions.values() if action.outputs is None}
         index = self.interrupts.given
-        self.turn.ask(Asked(kind=kind, calls=calls, task=self.task, index=index, lengths=lengths, error=error))
+        asked = Asked(kind=kind, calls=calls, task=self.task, index=index, lengths=lengths, number=number, error=error)
+        self.turn.ask(asked)
         yield from self.turn.save()
         self.interrupts.first(value, schema)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import ToolCall
@@ -11,13 +12,14 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from callgate import Call, Tool, ToolFailed, UsageError
+from callgate import Call, Tool, ToolFailed, ToolWaits, UsageError
 from callgate_langchain.raw import Capture, capture, text_of
+from callgate_langgraph.beside import Beside
 from callgate_langgraph.forms import Output, flatten, is_messages, with_calls
-from callgate_langgraph.interrupts import scoped
+from callgate_langgraph.interrupts import Interrupted, Scope, scoped
+from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.lift import answer_in, without_answer
 from callgate_langgraph.state import SeenState
-from callgate_langgraph.updates import Updates
 
 __all__ = ["InnerCalls"]
 
@@ -28,15 +30,28 @@ class InnerCalls:
     Args:
         node: the user's tools, as stand-ins that note raw values, with the user's error handling and wrappers.
         state: of the graph; later calls see the updates of earlier ones.
-        updates: where those are kept.
+        beside: where those are kept, and what tools ask.
+        keeping: of the node run.
+        key: of the action.
+        answer: returns what a call's question was answered, packed; None if it was not.
         config: the action's.
         messages_key: of the state.
     """
 
     def __init__(
-        self, node: ToolNode, state: SeenState, updates: Updates, config: RunnableConfig, messages_key: str
+        self,
+        node: ToolNode,
+        state: SeenState,
+        *,
+        beside: Beside,
+        keeping: Keeping,
+        key: str,
+        answer: Callable[[str, Interrupted], str | None],
+        config: RunnableConfig,
+        messages_key: str,
     ) -> None:
-        self._node, self._state, self._updates = node, state, updates
+        self._node, self._state, self._beside = node, state, beside
+        self._keeping, self._key, self._answer = keeping, key, answer
         self._config, self._messages_key = config, messages_key
         self.left: GraphBubbleUp | None = None
         """Control flow that has to leave the node: a Command of a subgraph for its parent, say."""
@@ -46,28 +61,46 @@ class InnerCalls:
 
         Raises:
             ToolFailed: with text that a program may read.
+            ToolWaits: if the tool asks somebody.
             UsageError: to end the action.
         """
         with capture(call.id) as captured:
+            scope = self._scoped(call)
             try:
-                outputs = self._outputs(self._node.invoke(self._request(call), self._scoped(call)))
+                outputs = self._outputs(self._node.invoke(self._request(call), scope.config))
+            except GraphInterrupt as error:
+                self._beside.interrupt(call.id, scope.question(error, self._keeping))
+                raise ToolWaits from error
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
-            self._updates.keep(call.id, self._commands(call, outputs))
+            self._beside.keep(call.id, self._commands(call, outputs))
             return self._value(call, outputs, captured)
 
     async def ainvoke(self, tool: Tool, call: Call) -> Any:
         """The awaitable twin of `invoke`."""
         with capture(call.id) as captured:
+            scope = self._scoped(call)
             try:
-                outputs = self._outputs(await self._node.ainvoke(self._request(call), self._scoped(call)))
+                outputs = self._outputs(await self._node.ainvoke(self._request(call), scope.config))
+            except GraphInterrupt as error:
+                await self._beside.ainterrupt(call.id, scope.question(error, self._keeping))
+                raise ToolWaits from error
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
-            await self._updates.akeep(call.id, self._commands(call, outputs))
+            await self._beside.akeep(call.id, self._commands(call, outputs))
             return self._value(call, outputs, captured)
 
-    def _scoped(self, call: Call) -> RunnableConfig:
-        return scoped(self._config, call.id).config
+    def _scoped(self, call: Call) -> Scope:
+        """Return the scope of a call.
+
+        Raises:
+            ToolWaits: if it waits for an answer that is still to come.
+        """
+        waits = self._beside.interrupted(call.id)
+        answer = self._answer(call.id, waits) if waits is not None else None
+        if waits is not None and answer is None:
+            raise ToolWaits
+        return scoped(self._config, f"{self._key} {call.id}", self._keeping, waits, answer)
 
     def _request(self, call: Call) -> Any:
         asked: ToolCall = {"name": call.tool, "args": call.arguments, "id": call.id, "type": "tool_call"}
@@ -101,10 +134,5 @@ class InnerCalls:
     def _told(self, error: GraphBubbleUp | ToolException, tool: Tool) -> Exception:
         if isinstance(error, ToolException):  # validation errors are ToolExceptions here
             return ToolFailed(str(error))
-        if isinstance(error, GraphInterrupt):
-            return UsageError(
-                f"tool {tool.name} asks a human by interrupt(), which a program cannot wait for: "
-                'call it as a plain tool call, with mode "json" or allowed_callers ["direct"]'
-            )
         self.left = error
         return UsageError(f"tool {tool.name} left the node ({type(error).__name__})")

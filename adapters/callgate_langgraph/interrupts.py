@@ -12,7 +12,7 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import set_config_context
@@ -21,8 +21,9 @@ from langgraph.types import Interrupt, interrupt
 
 from callgate import UsageError
 from callgate.codec import digest, encode
+from callgate_langgraph.keeping import Keeping
 
-__all__ = ["NodeInterrupts", "Scope", "scoped"]
+__all__ = ["Interrupted", "NodeInterrupts", "Scope", "scoped"]
 
 _SCRATCHPAD = "__pregel_scratchpad"
 """Where LangGraph keeps the answers to interrupts of the running task. None of these has a public name."""
@@ -30,6 +31,19 @@ _SCRATCHPAD = "__pregel_scratchpad"
 _CHECKPOINTER, _RESUME_MAP = "__pregel_checkpointer", "__pregel_resume_map"
 _SEND, _CALL, _RESUME = "__pregel_send", "__pregel_call", "__resume__"
 _NAMESPACE = "checkpoint_ns"
+
+
+class Interrupted(NamedTuple):
+    """What the tool of a call asked when it interrupted itself, as a journal holds it."""
+
+    number: int
+    """Of the questions of this call, counted from 1."""
+    answers: str
+    """Packed: what its own earlier interrupts were answered."""
+    question: str
+    """Packed: the `Interrupt`."""
+    nested: bool
+    """Whether a graph inside the tool asks, not the tool itself."""
 
 
 class NodeInterrupts:
@@ -99,26 +113,39 @@ class Scope:
     asked: int = 0
     """How many interrupts it came to in this run."""
 
-    def question(self, raised: GraphInterrupt) -> tuple[Interrupt, bool]:
-        """Return what a call that was interrupted asks, and whether a graph inside the tool asks it."""
-        return raised.args[0][0], self.asked <= len(self.answers)
+    number: int = 0
+    """How many questions it has asked in all its runs."""
+
+    def question(self, raised: GraphInterrupt, keeping: Keeping) -> Interrupted:
+        """Return what the call asks that was interrupted."""
+        asked: Interrupt = raised.args[0][0]
+        return Interrupted(
+            number=self.number + 1,
+            answers=keeping.pack(self.answers),
+            question=keeping.pack(asked),
+            nested=self.asked <= len(self.answers),
+        )
 
 
 def scoped(
-    config: RunnableConfig,
-    name: str,
-    answers: Sequence[Any] = (),
-    nested: Mapping[str, Any] | None = None,
+    config: RunnableConfig, name: str, keeping: Keeping, waits: Interrupted | None = None, answer: str | None = None
 ) -> Scope:
     """Return a scope of its own for one run of a tool call.
 
     Args:
         config: of the node.
         name: of the call, the same whenever it is entered again and different from those of all other calls.
-        answers: what its own interrupts were answered, in their order.
-        nested: id of an interrupt of a graph inside it, to the answer.
+        keeping: of the node run.
+        waits: what its last run asked, if that was interrupted.
+        answer: packed: what that was answered.
     """
-    scope = Scope(config=config, answers=list(answers))
+    scope, nested = Scope(config=config, answers=[]), dict[str, Any]()
+    if waits is not None:
+        scope.answers, scope.number = keeping.unpack(waits.answers), waits.number
+        if answer is not None and waits.nested:
+            nested = {keeping.unpack(waits.question).id: keeping.unpack(answer)}
+        elif answer is not None:
+            scope.answers = [*scope.answers, keeping.unpack(answer)]
     marker = digest(encode([name]))
 
     def count() -> int:
@@ -135,12 +162,12 @@ def scoped(
     configurable = dict(changed.get("configurable", {}))
     if namespace := configurable.get(_NAMESPACE):
         configurable[_NAMESPACE] = f"{namespace}|callgate:{marker[:32]}"
-    if _RESUME_MAP in configurable or nested:
-        configurable[_RESUME_MAP] = dict(nested or {})
+    if nested or _RESUME_MAP in configurable:
+        configurable[_RESUME_MAP] = nested
     if (send := configurable.get(_SEND)) is not None:
         configurable[_SEND] = functools.partial(_send_others, send)
     if (call := configurable.get(_CALL)) is not None:
-        configurable[_CALL] = _own_tasks(call, int(marker[:12], 16), dict(nested or {}))
+        configurable[_CALL] = _own_tasks(call, int(marker[:12], 16), nested)
     scope.config = {**changed, "configurable": configurable}
     return scope
 

@@ -32,6 +32,7 @@ from callgate_langchain.raw import capturing
 from callgate_langgraph.actions import CodeAction, current_setting, execute_code_tool
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
+from callgate_langgraph.beside import Beside
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
 from callgate_langgraph.checkpoint_journal import Durability, checkpoint_journal
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
@@ -43,7 +44,6 @@ from callgate_langgraph.plain import PlainCalls
 from callgate_langgraph.state import channels_of, read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
 from callgate_langgraph.turn import Turn
-from callgate_langgraph.updates import Updates
 
 __all__ = ["CodeActNode"]
 
@@ -292,7 +292,8 @@ class CodeActNode(Runnable[Any, Any]):
                 node=self._inner,
                 gates=self._gates,
                 keeping=keeping,
-                updates=Updates(keeping, f"{keys[at]}/updates"),
+                beside=Beside(keeping, f"{keys[at]}/beside"),
+                turn=turn,
                 given=setting,
                 channels=channels_of(config),
                 messages_key=self._messages_key,

@@ -23,7 +23,7 @@ from callgate_langgraph.forms import Output, flatten, with_calls
 from callgate_langgraph.interrupts import Scope, scoped
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.steps import Step, Steps
-from callgate_langgraph.turn import Interrupted, Ref, Turn
+from callgate_langgraph.turn import Ref, Turn
 
 __all__ = ["PlainCalls"]
 
@@ -77,8 +77,10 @@ class PlainCalls:
 
     def interrupted(self) -> Ref | None:
         """Return the first call whose tool waits for an answer."""
-        turn = self.turn
-        return next((ref for ref in self._open() if ref in turn.interrupted and ref not in turn.answers), None)
+        return next((ref for ref in self._open() if ref in self.turn.waiting and self._answer(ref) is None), None)
+
+    def _answer(self, ref: Ref) -> str | None:
+        return self.turn.answer_to(ref, self.turn.interrupted.get(ref))
 
     def _open(self) -> list[Ref]:
         return [(at, call["id"] or f"#{at}") for at, call in self.calls.items() if at not in self.outputs]
@@ -90,13 +92,13 @@ class PlainCalls:
 
     def _unknown(self, ref: Ref) -> bool:
         """Say whether an earlier entry began to run a gated call, and nobody knows how it ended."""
-        if ref not in self.turn.started or ref in self.turn.interrupted:
+        if ref not in self.turn.started or ref in self.turn.waiting:
             return False
         return self.catalogue.tools[self.calls[ref[0]]["name"]].effect == "write"
 
     def _waits(self, ref: Ref) -> bool:
         turn = self.turn
-        if ref in turn.decisions or ref in turn.interrupted:
+        if ref in turn.decisions or ref in turn.waiting:
             return False
         if ref in turn.started:
             return self._unknown(ref)
@@ -118,7 +120,7 @@ class PlainCalls:
             Exception: what the ToolNode raises, of the first call that raises; all are over then.
         """
         turn = self.turn
-        ready = [ref for ref in self._open() if ref not in turn.interrupted or ref in turn.answers]
+        ready = [ref for ref in self._open() if ref not in turn.waiting or self._answer(ref) is not None]
         runs = [self._prepare(ref) for ref in ready]
         gated = [ref for ref in ready if ref in turn.decisions or ref in turn.started]
         if gated:
@@ -127,7 +129,11 @@ class PlainCalls:
         yield Step(lambda: self._run_all(runs), lambda: self._arun_all(runs))
         finished = {run.ref: self._outputs(run) for run in runs if run.error is None}
         self.outputs.update((ref[0], outputs) for ref, outputs in finished.items())
-        questions = {run.ref: self._asked(run, run.error) for run in runs if isinstance(run.error, GraphInterrupt)}
+        questions = {
+            run.ref: run.scope.question(run.error, self.keeping)
+            for run in runs
+            if isinstance(run.error, GraphInterrupt)
+        }
         failed = [run.error for run in runs if run.error is not None and run.ref not in questions]
         if questions:
             turn.interrupt(questions)
@@ -140,18 +146,12 @@ class PlainCalls:
 
     def _prepare(self, ref: Ref) -> _Run:
         turn, call = self.turn, self.calls[ref[0]]
-        decision, asked = turn.decisions.get(ref), turn.interrupted.get(ref)
+        decision = turn.decisions.get(ref)
         edited = decision.arguments if decision is not None and decision.arguments else turn.edited.get(ref)
         if edited is not None:
             call = ToolCall({**call, "args": decode(edited)})
-        answers, nested = list[Any](), dict[str, Any]()
-        if asked is not None:
-            answers, answer = self.keeping.unpack(asked.answers), self.keeping.unpack(turn.answers[ref])
-            if asked.nested:
-                nested = {self.keeping.unpack(asked.question).id: answer}
-            else:
-                answers = [*answers, answer]
-        scope = scoped(self.setting.config, f"plain {ref[0]} {ref[1]}", answers, nested)
+        name, waits = f"plain {ref[0]} {ref[1]}", turn.interrupted.get(ref)
+        scope = scoped(self.setting.config, name, self.keeping, waits, self._answer(ref))
         return _Run(ref=ref, edited=edited, scope=scope, input=with_calls(self.input, [call], self.messages_key))
 
     def _run_all(self, runs: Sequence[_Run]) -> None:
@@ -181,9 +181,3 @@ class PlainCalls:
         if run.edited is None:
             return outputs
         return [with_notice(one, run.ref[1], run.edited, self.messages_key) for one in outputs]
-
-    def _asked(self, run: _Run, raised: GraphInterrupt) -> Interrupted:
-        question, nested = run.scope.question(raised)
-        return Interrupted(
-            answers=self.keeping.pack(run.scope.answers), question=self.keeping.pack(question), nested=nested
-        )

@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeAlias
 from callgate import Journal
 from callgate.codec import JSON, decode, encode
 from callgate.decisions import Decision
+from callgate_langgraph.interrupts import Interrupted
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.steps import Steps, append_lines
 
-__all__ = ["Asked", "Interrupted", "Ref", "Turn"]
+__all__ = ["Asked", "Ref", "Turn"]
 
 Ref: TypeAlias = tuple[int, str]
 """A call: the position, in the message, of the call it belongs to, and its id."""
@@ -34,21 +35,11 @@ class Asked:
     """Among the interrupts of the task."""
     lengths: dict[int, int]
     """Lines of the journals of the code actions that waited then, by position in the message."""
+    number: int = 0
+    """Of the question of a tool, among those of its call."""
     error: str | None = None
     """What was wrong with the answer before."""
     answered: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted:
-    """A tool that waits in its own `interrupt()`."""
-
-    answers: str
-    """Packed: what its own earlier interrupts were answered."""
-    question: str
-    """Packed: the `Interrupt`."""
-    nested: bool
-    """Whether a graph inside the tool asks, not the tool itself."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,8 +60,11 @@ class Turn:
     done: dict[Ref, str] = field(default_factory=dict[Ref, str])
     """Packed: the outputs of plain calls, and of programs that left files."""
     interrupted: dict[Ref, Interrupted] = field(default_factory=dict[Ref, Interrupted])
-    answers: dict[Ref, str] = field(default_factory=dict[Ref, str])
-    """Packed: what the last question of an interrupted tool was answered."""
+    """What the tools of plain calls asked last."""
+    waiting: set[Ref] = field(default_factory=set[Ref])
+    """The plain calls whose tools wait for an answer, or have it and did not run since."""
+    _answers: dict[Ref, tuple[int, str]] = field(default_factory=dict[Ref, tuple[int, str]])
+    """Number of the question of a tool, and packed: what it was answered."""
     _journal: Journal = field(default_factory=Journal)
     _saved: int = 0
 
@@ -101,6 +95,11 @@ class Turn:
         """The interrupt that nobody has answered yet."""
         return self.asked if self.asked is not None and not self.asked.answered else None
 
+    def answer_to(self, ref: Ref, asked: Interrupted | None) -> str | None:
+        """Return, packed, what a question of a tool was answered; None if it was not."""
+        number, answer = self._answers.get(ref, (0, None))
+        return answer if asked is not None and asked.number == number else None
+
     # ---- lines to keep
 
     def ask(self, asked: Asked) -> None:
@@ -112,6 +111,7 @@ class Turn:
             task=asked.task,
             index=asked.index,
             lengths=list(asked.lengths.items()),
+            number=asked.number,
             error=asked.error,
         )
 
@@ -137,7 +137,7 @@ class Turn:
 
     def interrupt(self, found: Mapping[Ref, Interrupted]) -> None:
         """Keep the questions of tools."""
-        told = [[*ref, one.answers, one.question, one.nested] for ref, one in found.items()]
+        told = [[*ref, list(one)] for ref, one in found.items()]
         self._add("interrupted", calls=told)
 
     # ---- reading
@@ -155,28 +155,29 @@ class Turn:
                     task=entry["task"],
                     index=entry["index"],
                     lengths=dict(entry["lengths"]),
+                    number=entry["number"],
                     error=entry["error"],
                 )
             case "answered" if self.asked is not None:
                 self.asked.answered = True
                 if self.asked.kind == "tool":
-                    self.answers[self.asked.calls[0]] = entry["answer"]
+                    self._answers[self.asked.calls[0]] = self.asked.number, entry["answer"]
                 else:
                     told = zip(self.asked.calls, entry["decisions"], strict=True)
                     self.decisions.update((ref, Decision(**one)) for ref, one in told)
             case "started":
                 for ref in map(_ref, entry["calls"]):
                     self.started.add(ref)
-                    self.interrupted.pop(ref, None)
+                    self.waiting.discard(ref)
                     used = self.decisions.pop(ref, None)  # an unknown outcome is another question
                     if used is not None and used.arguments is not None:
                         self.edited[ref] = used.arguments
             case "done":
                 self.done.update(((at, call), packed) for at, call, packed in entry["outputs"])
             case "interrupted":
-                for at, call, answers, question, nested in entry["calls"]:
-                    self.interrupted[at, call] = Interrupted(answers=answers, question=question, nested=nested)
-                    self.answers.pop((at, call), None)
+                for at, call, asked in entry["calls"]:
+                    self.interrupted[at, call] = Interrupted(*asked)
+                    self.waiting.add((at, call))
             case _:
                 pass
 

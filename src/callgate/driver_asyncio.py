@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from callgate.calls import Result
 from callgate.codec import encode_any
 from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, told, unread
-from callgate.errors import JournalError, UsageError
+from callgate.errors import JournalError, ToolWaits, UsageError
 from callgate.journal import JournalStore
 from callgate.sandboxes.base import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
@@ -152,6 +152,8 @@ async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
         return Result(text=encode_any(await invoke(start.tool, start.call)))
     except UsageError as error:
         return error
+    except ToolWaits:
+        return Result(waits=True)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

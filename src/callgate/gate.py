@@ -100,7 +100,13 @@ class Gate:
         """Take the result of a tool that was started; also after the action is over."""
         self._clock.hear(now)
         call = self._running.pop(n)
-        self._finish(call, self._policy.fit(call, result))
+        if not result.waits:
+            self._finish(call, self._policy.fit(call, result))
+        else:
+            self._asked.wait(call, self._clock.time() if self._live else self._recording.last_at)
+            self._clock.freeze()
+            if call is self._off_script:
+                self._pause()
         return self._settle()
 
     def recorded(self, now: float) -> list[Step]:
@@ -136,10 +142,9 @@ class Gate:
     @property
     def wake_at(self) -> float:
         """When to call `tick` at the latest, in seconds since the pass began."""
-        clock = self._clock
-        if self._resting and self._live and self._until is not None and not clock.frozen:
-            return min(clock.deadline, clock.when(self._until))
-        return clock.deadline
+        if self._resting and self._live and self._until is not None and not self._clock.frozen:
+            return min(self._clock.deadline, self._clock.when(self._until))
+        return self._clock.deadline
 
     @property
     def deadline(self) -> float:
@@ -162,7 +167,8 @@ class Gate:
             self._conclude(limited("calls", self.product.printed))
         elif (record := self._recording.records.get(call.key)) is not None:
             record.met, record.n = True, call.n
-            call.recorded, call.ran, call.unknown = True, record.ran, record.unknown
+            call.recorded, call.ran = True, record.ran
+            call.unknown, call.interrupted = record.unknown, record.interrupted
             call.asked = record.asked if record.unknown == (record.why == "unknown") else None
             if record.result is None:
                 self._held.append(call)
@@ -185,7 +191,7 @@ class Gate:
             self._break("the guest gave up on a call twice, or on none")
         else:
             call.dropped = True
-            if not call.unknown and call.status in ("held", "waiting"):
+            if not (call.unknown or call.interrupted) and call.status in ("held", "waiting"):
                 self._asked.withdraw(call)  # it is passed over when its turn comes
             if not self._asked:
                 self._clock.thaw()
@@ -232,12 +238,11 @@ class Gate:
     def _finish_up(self, frame: EndFrame) -> None:
         """The program has ended: wait for what it started, then end."""
         if self._running or self._out.waits or self._held:
-            return
+            return None
         self._asked.lapse()
         if self._asked:
-            self._pause()
-            return
-        self._conclude(end_of(frame, self.product.printed))
+            return self._pause()
+        return self._conclude(end_of(frame, self.product.printed))
 
     # ---- replay: recorded answers in recorded order, nothing executes
 
@@ -283,7 +288,7 @@ class Gate:
         raise divergence(recording.missing())
 
     def _is_new_read(self, call: CallState) -> bool:
-        return call.status == "held" and not call.recorded and self._policy.is_plain_read(call)
+        return call.status == "held" and (call.interrupted or not call.recorded) and self._policy.is_plain_read(call)
 
     def _answer_recorded(self, record: Recorded) -> None:
         self._recording.order.remove(record)
@@ -317,7 +322,7 @@ class Gate:
         held.extendleft(reversed(later))
 
     def _may_start_late(self, call: CallState) -> bool:
-        return call.key in self._recording.decisions or self._policy.may_need_human(call) or call.unknown
+        return call.recorded or self._policy.may_need_human(call)  # an earlier pass asked about it, or started it
 
     def _start(self, call: CallState) -> None:
         recording = self._recording
@@ -353,8 +358,7 @@ class Gate:
         call.result = result
         if self._live:  # in a replay the clock does not run: its time is what the journal says
             self._recording.last_at = max(self._recording.last_at, self._clock.time())
-        call.at = self._recording.last_at
-        call.status = result.status
+        call.at, call.status = self._recording.last_at, result.status
         self._out.notify(call)
         self._out.record_result(call, result, self._over, lambda: self._deliver(call))
         self._recording.decisions.pop(call.key, None)

@@ -92,6 +92,8 @@ class Policy:
             rejected: (tool, digest of arguments) that a human said no to.
             asked: how many calls wait for a human already.
         """
+        if call.interrupted:
+            return self.refuse(call) or "run"
         if call.unknown and (decision is None or decision.type not in OUTCOMES):
             return "ask"
         if call.unknown and decision is not None and decision.type != "run again":
@@ -150,7 +152,9 @@ class Policy:
 
     def question(self, call: CallState) -> Waiting:
         """Return what a human is told about a waiting call, and what may be answered."""
-        if call.unknown:
+        if call.status == "interrupted":
+            text, allowed = f"{call.tool} waits for an answer of its own.", ()
+        elif call.unknown:
             text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
         else:
             approval = self._approvals.get(call.tool, Approval())
@@ -161,6 +165,7 @@ class Policy:
             tool=asked.tool,
             arguments=asked.arguments,
             unknown=call.unknown,
+            interrupted=call.status == "interrupted",
             description=text,
             allowed=allowed,
         )

@@ -31,6 +31,13 @@ class Questions:
         self._asked[call.key] = call
         self._out.notify(call)
 
+    def wait(self, call: CallState, at: float) -> None:
+        """Write, as of program time at, that the tool of a call waits for somebody itself."""
+        call.status = "interrupted"
+        self._asked[call.key] = call
+        self._out.record_call("interrupted", call, at, f',"ran":{call.ran}' if call.ran is not None else "")
+        self._out.notify(call)
+
     def withdraw(self, call: CallState) -> None:
         """The program no longer waits for a call."""
         call.status = "withdrawn"
@@ -38,14 +45,14 @@ class Questions:
 
     def lapse(self) -> None:
         """Withdraw every approval: the program has ended. What may have happened still has to be told."""
-        for call in [call for call in self._asked.values() if not call.unknown]:
+        for call in [call for call in self._asked.values() if call.status == "waiting" and not call.unknown]:
             self.withdraw(call)
 
     def pause(self, at: float) -> Pause:
         """Write the questions that the journal does not hold yet, as of program time at, and return them all."""
         for call in self._asked.values():
             shown = self._policy.shown(call)
-            if call.asked != shown:
+            if call.status == "waiting" and call.asked != shown:
                 parts = f',"why":"{"unknown" if call.unknown else "approval"}","schema":"{shown}"'
                 self._out.record_call("asked", call, at, parts)
         return Pause(waiting=tuple(map(self._policy.question, self._asked.values())))
