@@ -24,6 +24,7 @@ from langgraph.prebuilt import InjectedState, ToolRuntime
 from langgraph.types import Command, interrupt
 from langgraph_cases import State, answers, codeact
 from langgraph_savers import aopen_saver, open_saver
+from typing_extensions import TypedDict
 
 from callgate import SqliteJournal
 
@@ -35,19 +36,54 @@ KINDS = ("sqlite", "asqlite")
 CONFIG = {"configurable": {"thread_id": "t"}}
 
 
-def tools_of(folder: Path) -> list[BaseTool]:
-    """Return tools that write what they do into a file. One with the name of a file here kills its process."""
+class _AgentState(TypedDict, total=False):
+    topic: str
+    told: str
 
-    def note(text: str) -> str:
-        with (folder / "ledger").open("a") as file:
+
+class _Notes:
+    """What tools write down, and the files that tell them to kill their process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def note(self, text: str) -> str:
+        with (self.folder / "ledger").open("a") as file:
             file.write(f"{text}\n")
         return text
 
-    def die_if(name: str) -> None:
-        flag = folder / name
+    def die_if(self, name: str) -> None:
+        flag = self.folder / name
         if flag.exists():
             flag.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _sub_agent(notes: _Notes) -> BaseTool:
+    def look(state: _AgentState) -> _AgentState:
+        return {"told": notes.note(f"look {state['topic']}")}
+
+    def decide(state: _AgentState) -> _AgentState:
+        return {"told": f"{state['told']}: {interrupt('about ' + state['topic'])}"}
+
+    builder = StateGraph(_AgentState)
+    builder.add_sequence([look, decide])
+    builder.add_edge(START, "look")
+    agent = builder.compile()
+
+    @tool
+    def sub_agent(topic: str) -> str:
+        """Ask another agent."""
+        told = agent.invoke({"topic": topic})["told"]
+        notes.die_if("after-agent")
+        return told
+
+    return sub_agent
+
+
+def tools_of(folder: Path) -> list[BaseTool]:
+    """Return tools that write what they do into a file, and do what files there tell them."""
+    note, die_if = (notes := _Notes(folder)).note, notes.die_if
 
     @tool
     def orders(user: str) -> list[int]:
@@ -99,7 +135,7 @@ def tools_of(folder: Path) -> list[BaseTool]:
             raise ConnectionError("once")
         return "fine"
 
-    return [orders, refund, mail, remember, recall, ask, flaky]
+    return [orders, refund, mail, remember, recall, ask, flaky, _sub_agent(notes)]
 
 
 def _graph(folder: Path, saver: Any, options: dict[str, Any]) -> Any:

@@ -139,8 +139,10 @@ class Batch:
         elif waits is not None:
             yield from self._hear_about_calls(waits)
         asked = self.turn.asked
+        if asked is None or not asked.answered or asked.kind == "tool":
+            return
         for action in self.actions.values():
-            if asked is not None and asked.lengths.get(action.at) == action.lines:  # else it was handed them before
+            if asked.lengths.get(action.at) == action.lines:  # else it was handed them before
                 action.decisions = {
                     call: _mapping(self.turn.decisions[at, call])
                     for at, call in asked.calls

@@ -67,7 +67,8 @@ class InnerCalls:
         with capture(call.id) as captured:
             scope = self._scoped(call)
             try:
-                outputs = self._outputs(self._node.invoke(self._request(call), scope.config))
+                with scope.entered() as config:
+                    outputs = self._outputs(self._node.invoke(self._request(call), config))
             except GraphInterrupt as error:
                 self._beside.interrupt(call.id, scope.question(error, self._keeping))
                 raise ToolWaits from error
@@ -81,7 +82,8 @@ class InnerCalls:
         with capture(call.id) as captured:
             scope = self._scoped(call)
             try:
-                outputs = self._outputs(await self._node.ainvoke(self._request(call), scope.config))
+                with scope.entered() as config:
+                    outputs = self._outputs(await self._node.ainvoke(self._request(call), config))
             except GraphInterrupt as error:
                 await self._beside.ainterrupt(call.id, scope.question(error, self._keeping))
                 raise ToolWaits from error

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, cast
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import set_config_context
+from langchain_core.runnables.config import set_config_context, var_child_runnable_config
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt, interrupt
 
@@ -115,6 +116,15 @@ class Scope:
 
     number: int = 0
     """How many questions it has asked in all its runs."""
+
+    @contextmanager
+    def entered(self) -> Generator[RunnableConfig]:
+        """Let everything that runs meanwhile, wrappers too, find this config as the running one."""
+        token = var_child_runnable_config.set(self.config)
+        try:
+            yield self.config
+        finally:
+            var_child_runnable_config.reset(token)
 
     def question(self, raised: GraphInterrupt, keeping: Keeping) -> Interrupted:
         """Return what the call asks that was interrupted."""

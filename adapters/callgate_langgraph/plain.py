@@ -163,7 +163,8 @@ class PlainCalls:
 
     def _run(self, run: _Run) -> None:
         try:
-            run.result = self.node.invoke(run.input, run.scope.config)
+            with run.scope.entered() as config:
+                run.result = self.node.invoke(run.input, config)
         except Exception as error:  # noqa: BLE001 - raised when all are over
             run.error = error
 
@@ -172,7 +173,8 @@ class PlainCalls:
 
     async def _arun(self, run: _Run) -> None:
         try:
-            run.result = await self.node.ainvoke(run.input, run.scope.config)
+            with run.scope.entered() as config:
+                run.result = await self.node.ainvoke(run.input, config)
         except Exception as error:  # noqa: BLE001 - raised when all are over
             run.error = error
 

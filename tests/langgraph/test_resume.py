@@ -236,3 +236,30 @@ def test_a_new_message_in_place_of_an_answer_starts_afresh(lives: Lives) -> None
     end = lives.invoke({"messages": [HumanMessage("never mind"), asks(code("mail(to='x')", "b"))]})
     assert end["answers"] == [("b", "success", '"mail x"')]
     assert lives.ledger() == ["mail x"]
+
+
+def test_tools_that_ask_are_answered_in_new_processes(lives: Lives) -> None:
+    program = "remember(value=1)\none = ask(question='one')\npaid = refund(order=1)\ntwo = sub_agent(topic='two')\none, paid, two, recall()"
+    message = asks(code(program, "a"), ("ask", {"question": "plain"}, "b"))
+    assert lives.invoke({"messages": [message]})["asked"] == ["one"]
+    assert lives.invoke(None)["asked"] == ["one"]
+    assert asked(lives.invoke(Command(resume="first"))) == [("refund", {"order": 1})]
+    assert lives.invoke(decide("approve"))["asked"] == ["about two"]
+    end = lives.invoke(Command(resume="second"))
+    assert end["asked"] == ["plain"]
+    end = lives.invoke(Command(resume="third"))
+    told = '["human said first","refunded 1","look two: second",[1,1,["remember 1"]]]'
+    assert end["answers"] == [("a", "success", told), ("b", "success", "human said third")]
+    assert lives.ledger() == ["remember 1", "ask one first", "refund 1 1.0", "look two", "ask plain third"]
+
+
+def test_a_kill_after_an_answer_was_used(lives: Lives) -> None:
+    lives.flag("after-agent")
+    lives.invoke({"messages": [asks(code("sub_agent(topic='x')", "a"))]})
+    assert lives.invoke(Command(resume="yes")) is None
+    end = lives.invoke(None)
+    assert asked(end) == [("sub_agent", {"topic": "x"})]
+    assert end["asked"][0]["callgate"]["calls"][0]["unknown"] is True
+    end = lives.invoke(decide("run again"))
+    assert end["answers"] == [("a", "success", '"look x: yes"')]
+    assert lives.ledger() == ["look x"]
