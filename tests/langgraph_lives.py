@@ -181,7 +181,11 @@ def _step(kind: str, folder: Path, options: dict[str, Any], given: Any, method: 
     with open_saver(kind, str(folder / "saver")) as saver:
         if kind == "sqlite":
             saver.setup()
+        back = options.pop("back", False)
         graph = _graph(folder, saver, options)
+        if back:  # to where the tools were about to run for the first time
+            earlier = next(one for one in graph.get_state_history(CONFIG) if one.next == ("tools",))
+            return _seen(graph.invoke(given, earlier.config, **durability))
         if method == "update":
             return dict(graph.update_state(*given) or {})
         return _seen(graph.invoke(given, CONFIG, **durability))
@@ -217,7 +221,7 @@ class Lives:
     Args:
         kind: of the saver.
         folder: where everything durable is.
-        options: for the node; `own_journal`, `nested` and `durability` besides.
+        options: for the node; `own_journal`, `nested`, `durability` and `back` (to an earlier checkpoint) besides.
     """
 
     def __init__(self, kind: str, folder: Path, **options: Any) -> None:

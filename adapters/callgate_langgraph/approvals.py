@@ -31,8 +31,8 @@ logger = logging.getLogger("callgate")
 
 _RUNTIME_FIELDS = tuple(one.name for one in fields(ToolRuntime))
 
-_SHOWN_PROGRAM = 4_000
-"""Characters of a program that a description repeats."""
+_SHOWN = 4_000
+"""Characters of a program, and of arguments, that a description repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,16 +238,20 @@ def _described(question: Question, told: str | None, shown: set[int]) -> str:
     else:
         head = "Tool execution requires approval"
     arguments = json.dumps(question.arguments, ensure_ascii=False, sort_keys=True)
-    text = f"{head}\n\nTool: {visible(question.tool)}\nArgs: {visible(arguments)}"
+    text = f"{head}\n\nTool: {visible(question.tool)}\nArgs: {_cut(arguments, 'args')}"
     if question.code is None:
         return text
     if question.at in shown:
         return f"{text}\n\nCalled by the same program."
     shown.add(question.at)
-    code = visible(question.code)
-    if len(code) > _SHOWN_PROGRAM:
-        code = f"{code[:_SHOWN_PROGRAM]}\n… {len(code) - _SHOWN_PROGRAM:,} more characters"
-    return f"{text}\n\nCalled by a program:\n{code}"
+    return f"{text}\n\nCalled by a program:\n{_cut(question.code, 'callgate.programs')}"
+
+
+def _cut(text: str, whole: str) -> str:
+    """Return the beginning of a text, and where the rest is."""
+    shown = visible(text)
+    more = len(shown) - _SHOWN
+    return shown if more <= 0 else f"{shown[:_SHOWN]}\n… {more:,} more characters, all of it is in {whole}"
 
 
 def instead_of_result(question: Question, decision: Decision) -> ToolMessage | None:

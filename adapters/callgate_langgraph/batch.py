@@ -167,7 +167,7 @@ class Batch:
     def _hear_for_tool(self, waits: Asked) -> Steps[None]:
         index = yield from self._index(waits)
         question = self._question_of(waits.calls[0])[1]
-        answer = self.interrupts.again(index, question.value, question.response_schema)
+        answer = self.interrupts.again(index, question.value, _schema(question))
         self.turn.answer(self.keeping.pack(answer))
         yield from self._heard()
 
@@ -211,7 +211,7 @@ class Batch:
         ref = next(((at, call) for at, call in waiting if call is not None), None) or self.plain.interrupted()
         if ref is not None:
             number, question = self._question_of(ref)
-            yield from self._first(question.value, question.response_schema, kind="tool", calls=[ref], number=number)
+            yield from self._first(question.value, _schema(question), kind="tool", calls=[ref], number=number)
 
     def _question_of(self, ref: Ref) -> tuple[int, Interrupt]:
         """Return the number of what a tool asks, and the question."""
@@ -253,6 +253,11 @@ class Batch:
         }
         heads = {action.id: action.journal.head for action in self.actions.values() if action.journal is not None}
         return request(questions, self.gates, settings, heads=heads, error=error)
+
+
+def _schema(question: Interrupt) -> Any:
+    """Return what an answer has to look like, if the tool says so; early versions of LangGraph have no such thing."""
+    return getattr(question, "response_schema", None)
 
 
 def _mapping(decision: Decision) -> dict[str, JSON]:

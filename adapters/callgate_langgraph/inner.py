@@ -70,7 +70,7 @@ class InnerCalls:
                 with scope.entered() as config:
                     outputs = self._outputs(self._node.invoke(self._request(call), config))
             except GraphInterrupt as error:
-                self._beside.interrupt(call.id, scope.question(error, self._keeping))
+                self._beside.interrupt(call.id, self._question(scope, error, tool))
                 raise ToolWaits from error
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
@@ -85,7 +85,7 @@ class InnerCalls:
                 with scope.entered() as config:
                     outputs = self._outputs(await self._node.ainvoke(self._request(call), config))
             except GraphInterrupt as error:
-                await self._beside.ainterrupt(call.id, scope.question(error, self._keeping))
+                await self._beside.ainterrupt(call.id, self._question(scope, error, tool))
                 raise ToolWaits from error
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
@@ -103,6 +103,12 @@ class InnerCalls:
         if waits is not None and answer is None:
             raise ToolWaits
         return scoped(self._config, f"{self._key} {call.id}", self._keeping, waits, answer)
+
+    def _question(self, scope: Scope, raised: GraphInterrupt, tool: Tool) -> Interrupted:
+        try:
+            return scope.question(raised, self._keeping)
+        except Exception as error:
+            raise UsageError(f"tool {tool.name} asks with what no checkpoint can store: {error}") from error
 
     def _request(self, call: Call) -> Any:
         asked: ToolCall = {"name": call.tool, "args": call.arguments, "id": call.id, "type": "tool_call"}

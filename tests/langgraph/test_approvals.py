@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, Send, interrupt
 from langgraph_cases import State, answers, asks, call, code, codeact, graph_of, outside
 
-from callgate import Limits, MemoryJournal, SqliteJournal, UsageError
+from callgate import JournalError, Limits, MemoryJournal, SqliteJournal, UsageError
 from callgate_langgraph import CodeActNode
 
 both_ways = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
@@ -550,3 +551,60 @@ def test_an_approved_call_runs_once_though_another_plain_call_fails(use_async: b
     ]
     assert sorted(world.done) == [("mail", ("x", "hi")), ("refund", (1, 1.0))]
     assert len(tries) == 2
+
+
+def test_long_arguments_and_programs_are_cut_in_descriptions_only() -> None:
+    world = World()
+    program = f"mail(to={'x' * 9_000!r})"
+    asked = paused(world.graph().invoke({"messages": [asks(code(program))]}, CONFIG))
+    (action,) = asked["action_requests"]
+    assert 8_000 < len(action["description"]) < 8_500
+    assert "more characters, all of it is in args" in action["description"]
+    assert action["args"] == {"to": "x" * 9_000}
+    assert asked["callgate"]["programs"] == {"c1": program}
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver()], ids=["no checkpointer", "InMemorySaver"])
+@both_ways
+def test_what_a_crash_would_lose_is_told_or_refused(saver: Any, use_async: bool) -> None:
+    world, told = World(), list[Any]()
+    message = asks(code("orders(user='u')\nrefund(order=1)"))
+    graph = graph_of(world.node(interrupt_on=None, on_event=told.append), checkpointer=saver)
+    call(graph, {"messages": [message]}, CONFIG, use_async=use_async)
+    (event,) = [one for one in told if one["type"] == "callgate.durability"]
+    assert (event["holds"], "this process" in event["reason"]) == (False, True)
+    assert world.done == [("orders", "u"), ("refund", (1, 1.0))]
+    graph = graph_of(world.node(interrupt_on=None, require_durable=True), checkpointer=saver)
+    other = {"configurable": {"thread_id": "other"}}
+    with pytest.raises((UsageError, JournalError), match="require_durable"):
+        call(graph, {"messages": [message]}, other, use_async=use_async)
+    assert world.done[2:] == [("orders", "u")]
+
+
+def test_programs_that_only_read_need_no_durability() -> None:
+    world = World()
+    answer = answers(world.node(require_durable=True).invoke([asks(code("orders(user='u')"))], outside()))[0]
+    assert answer.content == "[1,2]"
+
+
+def test_a_changed_journal_is_refused(tmp_path: Any) -> None:
+    world, saver = World(), InMemorySaver()
+    journal = SqliteJournal(tmp_path / "j")
+    graph = graph_of(world.node(journal=journal), checkpointer=saver)
+    graph.invoke({"messages": [asks(code("refund(order=1)"), ("mail", {"to": "x"}, "p"))]}, CONFIG)
+    journal.close()
+    for kind in ("turn", "action"):
+        with sqlite3.connect(tmp_path / "j") as rows:
+            found = rows.execute("SELECT key, position, line FROM callgate_journal WHERE key LIKE ?", (f"%{kind}%",))
+            key, position, line = found.fetchall()[-1]
+            change = "UPDATE callgate_journal SET line = ? WHERE key = ? AND position = ?"
+            rows.execute(change, (line.replace('"prev":"', '"prev":"0'), key, position))
+        with pytest.raises(JournalError, match="was changed"):
+            graph.invoke(decide("approve", "approve"), CONFIG)
+        with sqlite3.connect(tmp_path / "j") as rows:
+            rows.execute(change, (line, key, position))
+    journal.close()
+    rows.close()
+    assert "__interrupt__" not in graph.invoke(decide("approve", "approve"), CONFIG)
+    journal.close()
+    assert world.done == [("refund", (1, 1.0)), ("mail", ("x", "hi"))]

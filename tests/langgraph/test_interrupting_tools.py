@@ -273,3 +273,33 @@ def test_in_a_subgraph() -> None:
     assert seen == ["a", "about b"]
     assert answers(end)[0].content == '["A","seen b: B"]'
     assert world.done == ["book x", "a A", "look b"]
+
+
+@both_ways
+def test_a_program_in_an_agent_called_by_a_program_asks_too(use_async: bool) -> None:
+    """Approvals, questions of tools and state of a graph with programs of its own, used as a tool in a program."""
+    world = World()
+    inner = graph_of(codeact(world.tools, interrupt_on={"book": True}))
+
+    def request(what: str) -> Any:
+        return {"messages": [asks(code(f"book(what={what!r})\nask(question={what!r})"))]}
+
+    @tool
+    def delegate(what: str) -> str:
+        """Let another agent do it."""
+        return answers(inner.invoke(request(what)))[0].content
+
+    async def adelegate(what: str) -> str:
+        return answers(await inner.ainvoke(request(what)))[0].content
+
+    if use_async:
+        delegate.coroutine = adelegate
+    graph = graph_of(codeact([delegate, *world.tools]), checkpointer=InMemorySaver())
+    message = asks(
+        code("book(what='x')\n[delegate(what='a'), delegate(what='b')]", "1"), ("delegate", {"what": "c"}, "2")
+    )
+    replies = {"approval": {"decisions": [APPROVE]}, "a": "A", "b": "B", "c": "C"}
+    end, seen = converse(graph, message, replies, use_async=use_async)
+    assert seen == ["approval", "a", "approval", "b", "approval", "c"]
+    assert [one.content for one in answers(end)] == ['["\\"A\\"","\\"B\\""]', '"C"']
+    assert world.done == ["book x", "book a", "a A", "book b", "b B", "book c", "c C"]

@@ -263,3 +263,12 @@ def test_a_kill_after_an_answer_was_used(lives: Lives) -> None:
     end = lives.invoke(decide("run again"))
     assert end["answers"] == [("a", "success", '"look x: yes"')]
     assert lives.ledger() == ["look x"]
+
+
+def test_an_earlier_checkpoint_run_again_with_a_journal_of_one_s_own_repeats_nothing(tmp_path: Path) -> None:
+    lives = Lives("sqlite", tmp_path, own_journal=True)
+    lives.invoke({"messages": [asks(code("mail(to='x')\nrefund(order=1)", "a"))]})
+    end = lives.invoke(decide("approve"))
+    again = lives.invoke(None, back=True)
+    assert again["answers"] == end["answers"]
+    assert lives.ledger() == ["mail x", "refund 1 1.0"]
