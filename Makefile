@@ -9,11 +9,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test lint types bench soak clean
+.PHONY: help demo test lint types attacks bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls, by code, and by what `auto` chooses
 	@$(BIN)/python examples/flights.py
@@ -30,8 +30,12 @@ types: $(VENV)/.dev ## basedpyright, strict
 	@echo "== types"
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+attacks: $(VENV)/.dev ## every attack in each mode of the jail, as root and as an ordinary user, and a table of what came of them
+	@PYTHONPATH=src:adapters:tests $(BIN)/python -m attacks
+
 bench: $(VENV)/.dev ## what the gate, the sandbox and the node cost, against baselines of the same run
 	@$(BIN)/python benchmarks/overhead.py
+	@$(BIN)/python benchmarks/sandbox.py
 
 soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
 	@$(BIN)/python -m pytest -q -m soak

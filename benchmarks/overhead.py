@@ -9,24 +9,19 @@ in them. It is part of the last two rows, which are whole code actions.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import operator
-import os
-import platform
 import socket
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from figures import Samples, Table, expect, parser, report, rows
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool as langchain_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -36,29 +31,6 @@ from callgate import CodeRunner, Limits, SandboxUnavailable, Tool, tool
 from callgate.sandboxes import LocalSandbox, Sandbox
 from callgate.testing import FakeSandbox
 from callgate_langgraph import CodeActNode
-
-Samples = defaultdict[str, list[float]]
-"""Name of a measurement to its seconds, one per round."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One figure."""
-
-    name: str
-    milliseconds: float
-    baseline: str
-    baseline_ms: float
-    ratio: float
-    target: float | None
-    """The most `ratio` may be, or where `absolute` is set `milliseconds`; None where there is none."""
-    absolute: bool = False
-
-    @property
-    def ok(self) -> bool | None:
-        """Whether the target is met."""
-        return None if self.target is None else (self.milliseconds if self.absolute else self.ratio) <= self.target
-
 
 # ---- baselines: two processes and a socket pair, nothing else
 
@@ -221,12 +193,6 @@ def tool_calls(graphs: dict[str, tuple[Any, str, dict[str, Any]]], times: int = 
 # ---- all of it
 
 
-def expect(found: object, wanted: object, told: object) -> None:
-    """Stop where something measured did not happen."""
-    if found != wanted:
-        raise RuntimeError(f"expected {wanted!r}, got {found!r}: {str(told)[:500]}")
-
-
 def ten_megabytes() -> list[dict[str, Any]]:
     """Return rows as a table of flights has them, 10 MB of JSON."""
     row = {"month": 6, "day": 13, "dep_delay": -2.5, "carrier": "UA", "tailnum": "N14228", "dest": "IAH", "gate": None}
@@ -243,7 +209,7 @@ def measure(sandbox: Sandbox, rounds: int) -> Samples:
         "direct": (coding, "execute_code", {"code": "double(x=21)"}),
         "sandboxed": (coding, "execute_code", {"code": "x = double(x=21)\nx"}),
     }
-    rows = ten_megabytes()
+    ten = ten_megabytes()
     samples = Samples(list)
     with peer(_ECHO) as echoing, peer(_SINK) as sink:
         tasks: dict[str, Callable[[], float]] = {
@@ -252,8 +218,8 @@ def measure(sandbox: Sandbox, rounds: int) -> Samples:
             "inner async": lambda: inner_call(sandbox, 1000, is_async=True),
             "inner of 100": lambda: statistics.median(inner_call(sandbox, 100) for _ in range(5)),
             "inner of 10,000": lambda: inner_call(sandbox, 10_000),
-            "plain rows": lambda: plain_transfer(sink, rows),
-            "rows": lambda: rows_to_program(sandbox, rows),
+            "plain rows": lambda: plain_transfer(sink, ten),
+            "rows": lambda: rows_to_program(sandbox, ten),
             "sleep": slept,
             "parallel sync": lambda: in_parallel(sandbox),
             "parallel async": lambda: in_parallel(sandbox, is_async=True),
@@ -274,7 +240,7 @@ def slept() -> float:
     return time.perf_counter() - began
 
 
-TABLE: tuple[tuple[str, str, str, str, float | None, bool], ...] = (
+TABLE: Table = (
     ("inner call, sync", "inner sync", "JSON echo between two processes", "echo", 4, False),
     ("inner call, async", "inner async", "JSON echo between two processes", "echo", 6, False),
     ("inner call, of 10,000", "inner of 10,000", "inner call, of 100", "inner of 100", 1.25, False),
@@ -285,51 +251,11 @@ TABLE: tuple[tuple[str, str, str, str, float | None, bool], ...] = (
     ("code action, one call, run directly", "direct", "the call through ToolNode", "ToolNode", None, False),
     ("code action, one call, in the sandbox", "sandboxed", "the call through ToolNode", "ToolNode", None, False),
 )
-"""Name, sample, name of its baseline, sample of that, target, and whether the target is milliseconds."""
-
-
-def table(samples: Samples) -> list[Row]:
-    """Return the figures: medians, and medians of the ratios of each round."""
-    rows = list[Row]()
-    for name, key, baseline, base_key, target, absolute in TABLE:
-        ratios = map(operator.truediv, samples[key], samples[base_key])
-        rows.append(
-            Row(
-                name=name,
-                milliseconds=statistics.median(samples[key]) * 1000,
-                baseline=baseline,
-                baseline_ms=statistics.median(samples[base_key]) * 1000,
-                ratio=statistics.median(ratios),
-                target=target,
-                absolute=absolute,
-            )
-        )
-    return rows
-
-
-def show(rows: list[Row]) -> None:
-    """Print the table."""
-    lines = [("", "ms", "baseline", "ms", "ratio", "target", "")]
-    for row in rows:
-        target = "" if row.target is None else f"{row.target:g} ms" if row.absolute else f"{row.target:g} x"
-        met = {None: "", True: "ok", False: "MISSED"}[row.ok]
-        figures = f"{row.milliseconds:.3f}", row.baseline, f"{row.baseline_ms:.3f}", f"{row.ratio:.2f} x"
-        lines.append((row.name, *figures, target, met))
-    widths = [max(len(line[column]) for line in lines) for column in range(7)]
-    for line in lines:
-        cells = (
-            cell.ljust(width) if column in (0, 2) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        print("  ".join(cells).rstrip())
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What callgate costs, against baselines of the same run.")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--rounds", type=int, default=7, help="how often everything is measured (7)")
-    given = parser.parse_args()
+    given = parser("What callgate costs, against baselines of the same run.").parse_args()
     sandbox: Sandbox = LocalSandbox()
     try:
         level = sandbox.level
@@ -338,15 +264,10 @@ def main() -> None:
         sandbox, level = FakeSandbox(), "L0"
     warnings.simplefilter("ignore")
     began = time.perf_counter()
-    rows = table(measure(sandbox, given.rounds))
+    found = rows(TABLE, measure(sandbox, given.rounds))
     sandbox.close()
-    host = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
-    about = {**host, "sandbox": sandbox.name, "level": level, "rounds": given.rounds}
-    if given.json:
-        print(json.dumps({"about": about, "rows": [{**asdict(row), "ok": row.ok} for row in rows]}, indent=2))
-        return
-    print(", ".join(f"{key} {value}" for key, value in about.items()), f"({time.perf_counter() - began:.0f} s)\n")
-    show(rows)
+    about = {"sandbox": sandbox.name, "level": level, "rounds": given.rounds}
+    report(about, found, began=began, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import pytest
 
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
-from callgate.sandboxes.base import EndFrame, Frames, Guest, RestFrame, Sandbox, frame
+from callgate.sandboxes.base import EndFrame, Guest, RestFrame, Sandbox, frame
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import Frames
 from callgate.testing.fake import FakeSandbox
 
 
@@ -132,11 +133,12 @@ def test_kill_leaves_no_process_and_no_descriptor(sandbox: FakeSandbox) -> None:
     before = len(list(Path("/dev/fd").iterdir()))
     for _ in range(3):
         guest = sandbox.start(Limits())
-        guest.send(order("import os\nos.getpid()"), 5)
-        pid = last(guest, Frames(16)).value
+        guest.send(order("1"), 5)
+        assert last(guest, Frames(16)).value == 1
+        os.kill(guest.pid, 0)
         guest.kill()
         with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+            os.kill(guest.pid, 0)
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 

@@ -10,7 +10,7 @@ import pytest
 from simulated import Life, World, call, drop, end, file, out, rest, tool_of
 
 from callgate import CodeRunner, Limits, MemoryJournal, SqliteJournal, ToolFailed, tool
-from callgate.sandboxes.base import BadFrame, Frames
+from callgate.sandboxes.frames import BadFrame, Frames
 from callgate.steps import Pause
 
 
@@ -60,13 +60,16 @@ def test_a_frame_above_the_limit_is_refused_before_its_body_arrives():
     assert caught.value.limit == "frame_mb"
 
 
-def test_all_that_a_guest_sends_is_bounded():
-    frames, most = Frames(1), 1 << 20
-    one = framed(json.dumps({"out": "x" * (most - 20)}).encode())
-    for _ in range(7):
-        list(frames.feed(one))
-    with pytest.raises(BadFrame):
-        list(frames.feed(one * 2))
+def test_all_calls_of_a_guest_together_are_bounded():
+    frames = Frames(1)
+    data = b"".join(
+        framed(json.dumps({"call": n, "tool": "f", "args": {"x": "x" * 50_000}}).encode()) for n in range(1, 50)
+    )
+    taken = []
+    with pytest.raises(BadFrame) as caught:
+        taken.extend(frames.feed(data))
+    assert caught.value.limit == "frame_mb"
+    assert 3 << 20 < len(taken) * 2 * 50_000 < 4 << 20
 
 
 def test_frames_may_arrive_byte_by_byte():

@@ -12,7 +12,8 @@ import pytest
 from simulated import HEADER_WALL, Killed, Life, World, tool_of
 
 from callgate.limits import Limits
-from callgate.sandboxes.base import EndFrame, Frames, RestFrame, frame
+from callgate.sandboxes.base import EndFrame, RestFrame, frame
+from callgate.sandboxes.frames import Frames
 from callgate.steps import End
 
 SHAPES = {

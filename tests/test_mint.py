@@ -16,7 +16,8 @@ from callgate.limits import Limits
 from callgate.parsing import parse
 from callgate.program import check, normalise
 from callgate.sandboxes import Sandbox
-from callgate.sandboxes.base import CallFrame, EndFrame, Frames, RestFrame, frame
+from callgate.sandboxes.base import CallFrame, EndFrame, RestFrame, frame
+from callgate.sandboxes.frames import Frames
 from callgate.tools import Catalogue, Tool
 
 _WORKLOADS = Path(os.environ.get("CALLGATE_WORKLOADS") or Path(__file__).parents[1] / ".." / "shared" / "workloads")

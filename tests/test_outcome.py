@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from callgate import CallRecord, Fault, Waiting
+from callgate import Artifact, CallRecord, Fault, LeftOut, Waiting
 from callgate.outcome import render, show_output, show_value, visible
 
 
@@ -27,7 +27,8 @@ def text(**given):
 
 
 def made(tool, status="done", value=None, error=None, **arguments):
-    return CallRecord(id="a/1", tool=tool, arguments=arguments, status=status, result=json.dumps(value), error=error)
+    told = {"arguments_text": json.dumps(arguments), "result": json.dumps(value)}
+    return CallRecord(id="a/1", tool=tool, status=status, error=error, **told)
 
 
 FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
@@ -70,6 +71,39 @@ FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
             },
             "The program was not run, see line 1: no tool 'a'\n    1 | a()",
             id="rejected",
+        ),
+        pytest.param(
+            {
+                "status": "limited",
+                "ran": False,
+                "limit": "guests",
+                "error": Fault(type="LimitExceeded", text="64 programs run already"),
+            },
+            "The program was not run, the limit guests is used up: 64 programs run already",
+            id="no place",
+        ),
+        pytest.param(
+            {"value": 1, "artifacts": [Artifact.of("a.csv", b"x" * 1234), Artifact.of("b", b"x")]},
+            "1\n[Files: a.csv (1,234 bytes), b (1 byte)]",
+            id="files",
+        ),
+        pytest.param(
+            {"artifacts": [Artifact.of(f"{n}", b"") for n in range(22)]},
+            f"[Files: {', '.join(f'{n} (0 bytes)' for n in range(20))}, 2 more]",
+            id="many files",
+        ),
+        pytest.param(
+            {
+                "status": "failed",
+                "error": FAULT,
+                "left_out": [
+                    LeftOut(name="big", size=99, why="too large"),
+                    LeftOut(name="", size=5000, why="20 are named", count=3),
+                ],
+            },
+            "The program failed in line 2: KeyError: 'x'\n    2 | row['x']\n[Not kept: big (99 bytes): too large]\n"
+            "[Not kept: 3 more files (5,000 bytes): 20 are named]\nNo tool was called.",
+            id="files left out",
         ),
         pytest.param(
             {

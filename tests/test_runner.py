@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +18,14 @@ from callgate import (
     CodeRunner,
     JournalError,
     Limits,
+    MemoryJournal,
     SandboxUnavailable,
     SqliteJournal,
     ToolFailed,
     UsageError,
     tool,
 )
+from callgate.sandboxes import LocalSandbox
 
 
 @tool(effect="read")
@@ -276,13 +280,65 @@ async def test_cancelling_kills_the_guest_and_stops_the_tools(sandbox):
             stopped.set()
             raise
 
-    runner = CodeRunner(TOOLS, sandbox=sandbox)
-    task = asyncio.create_task(runner.arun("x = rows()\nx", invoke=hang))
+    spareless = LocalSandbox(spares=0) if sandbox.name == "local" else sandbox
+    (await spareless.astart(Limits())).kill()
+    tasks, files = asyncio.all_tasks(), _open_files()
+    watched, journal = _Watched(spareless), MemoryJournal()
+    runner = CodeRunner(TOOLS, sandbox=watched, journal=journal)
+    task = asyncio.create_task(runner.arun("import os\nx = rows()\nx", id="c", invoke=hang))
     await asyncio.wait_for(started.wait(), 30)
+    os.kill(watched.guest.pid, 0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(stopped.wait(), 30)
+    await _until(lambda: not _lives(watched.guest.pid) and asyncio.all_tasks() == tasks and _open_files() <= files)
+    lines = journal.read("c")
+    assert [json.loads(line)["e"] for line in lines] == ["header"]
+    if spareless is not sandbox:
+        spareless.close()
+
+
+async def test_cancelling_a_busy_program_kills_its_guest(sandbox):
+    watched = _Watched(sandbox)
+    task = asyncio.create_task(CodeRunner(TOOLS, sandbox=watched).arun("while True: pass"))
+    await _until(lambda: watched.guest is not None and watched.guest.cpu_seconds() > 0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _until(lambda: not _lives(watched.guest.pid))
+
+
+class _Watched:
+    """A sandbox that remembers its last guest."""
+
+    guest = None
+
+    def __init__(self, sandbox):
+        self.name, self.level, self._sandbox = sandbox.name, sandbox.level, sandbox
+
+    async def astart(self, limits):
+        self.guest = await self._sandbox.astart(limits)
+        return self.guest
+
+
+def _lives(pid):
+    """Say whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _open_files():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+async def _until(holds, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        await asyncio.sleep(0.01)
 
 
 def test_a_tool_still_running_at_the_end_is_journalled_when_it_returns(sandbox, tmp_path):
@@ -606,7 +662,8 @@ def test_what_was_dropped_is_not_promised(run):
 
 
 INTERRUPTED = """
-import _thread, threading, time
+import _thread, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 from callgate import CodeRunner, tool
 from callgate.testing.fake import FakeSandbox
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolNode
 
-from callgate import CodeRunner, Journal, Outcome
+from callgate import Artifact, CodeRunner, Journal, Outcome
 from callgate.action import kept_key
 from callgate.codec import JSON, decode
 from callgate.finished import arguments_in, handles_in, is_over, outcome_of
@@ -241,6 +242,8 @@ class CodeAction:
             "limit": outcome.limit,
             "calls": [_plain(one) for one in outcome.calls],
             "truncated": [asdict(one) for one in outcome.truncated],
+            "artifacts": [_file(one) for one in outcome.artifacts],
+            "left_out": [asdict(one) for one in outcome.left_out],
             "journal_head": outcome.journal.head,
         }
         if self.gates:
@@ -309,10 +312,17 @@ def _fault(call: ToolCall) -> ToolMessage | None:
     )
 
 
+def _file(one: Artifact) -> dict[str, JSON]:
+    """Return a file as a dict, its data in base64, for a checkpoint holds what JSON does."""
+    return {"name": one.name, "size": one.size, "digest": one.digest, "data": base64.b64encode(one.data).decode()}
+
+
 def _plain(call: CallRecord) -> dict[str, JSON]:
-    """Return a call as a dict; a large result stands only in the journal."""
+    """Return a call as a dict; large arguments and a large result stand only in the journal."""
     fields = asdict(call)
-    text = fields.pop("result")
+    arguments, text = fields.pop("arguments_text"), fields.pop("result")
+    if len(arguments) <= _SHOWN_VALUE:
+        fields["arguments"] = call.arguments
     if text is None or len(text) <= _SHOWN_VALUE:
         fields["value"] = call.value
     return storable(fields)

@@ -69,6 +69,9 @@ class CodeActNode(Runnable[Any, Any]):
     and is given raw values in place of text. What it prints and its last value come back in one ToolMessage, whose
     artifact holds the calls and the journal. State updates and gotos of tools become part of what the node returns.
 
+    Files that a program writes below /out are in the ToolMessage's `artifact["artifacts"]`, each as {"name", "size",
+    "digest" (SHA-256), "data" (base64)}. A checkpoint holds them: `Limits.disk_mb` bounds how much that is.
+
     Register it as "tools" and bind the model with `bind_model`.
 
     Args:

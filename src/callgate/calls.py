@@ -7,11 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from callgate.codec import JSON, NotJSON, decode, digest, encode, quote
+from callgate.codec import JSON, NotJSON, decode, digest, encode, quote, recode
+from callgate.limits import Limits
+from callgate.room import room_of
 from callgate.sandboxes.base import TEXT_CHARS, CallFrame
 from callgate.tools import Call
 
-__all__ = ["CallState", "Key", "Result", "asked_for", "refusal"]
+__all__ = ["CallState", "Key", "Result", "Running", "asked_for", "refusal"]
+
+MOST_NAMES, NAME_SIZE = 1000, 1000
+"""Arguments of one call, and characters of their names, that are looked at."""
 
 Key: TypeAlias = tuple[str, str, int]
 """Identity of a call: tool, SHA-256 of its canonical arguments, occurrence in the action."""
@@ -52,6 +57,8 @@ class CallState:
     names: tuple[str, ...]
     """Of the arguments."""
     key: Key
+    size: int = 0
+    """Bytes that its arguments take when they are parsed; 0 where they are few."""
     label: str
     """Its id and identity as they stand in each of its journal lines."""
     fault: str | None = None
@@ -79,6 +86,37 @@ class CallState:
         return Call(id=self.id, tool=self.tool, arguments=decode(self.ran or self.arguments))
 
 
+class Running(dict[int, CallState]):
+    """The calls whose tools run now, by number.
+
+    Args:
+        limits: how many there may be, and what their arguments may take together; but one may always run.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.room = room_of(limits.frame_mb) // 2
+        """Bytes that the arguments of calls that run, or that wait for a human, may take together."""
+        self.busy = 0
+        """Bytes that the arguments of those that run take."""
+        self._most = limits.parallel_calls
+
+    def admits(self, call: CallState) -> bool:
+        """Say whether a call may start now."""
+        return len(self) < self._most and (not (call.size and self.busy) or self.busy + call.size <= self.room)
+
+    def add(self, call: CallState) -> None:
+        """Count a call that starts."""
+        self[call.n] = call
+        self.busy += call.size
+
+    def take(self, n: int) -> CallState:
+        """Return a call that is over."""
+        call = self.pop(n)
+        self.busy -= call.size
+        return call
+
+
 def asked_for(frame: CallFrame, seen: Counter[tuple[str, str]], name: Callable[[Key], str]) -> CallState:
     """Return the call a frame asks for.
 
@@ -87,11 +125,15 @@ def asked_for(frame: CallFrame, seen: Counter[tuple[str, str]], name: Callable[[
         seen: the equal calls so far; this one is counted in it.
         name: gives the inner id of a call.
     """
-    fault = None
+    arguments, fault, names = "{}", None, tuple(frame.args)
     try:
-        arguments = encode(frame.args)
+        arguments = recode(frame.args)
+        if len(names) > MOST_NAMES or len(arguments) > NAME_SIZE < max(map(len, names)):
+            fault = f"more than {MOST_NAMES:,} arguments, or a name of more than {NAME_SIZE:,} characters"
     except NotJSON as error:
-        arguments, fault = "{}", str(error)
+        fault = str(error)
+    if fault is not None:
+        arguments, names = "{}", ()
     base = (frame.tool, digest(arguments if fault is None else encode([fault])))
     occurrence = seen[base]
     seen[base] += 1
@@ -101,7 +143,8 @@ def asked_for(frame: CallFrame, seen: Counter[tuple[str, str]], name: Callable[[
         id=call,
         tool=frame.tool,
         arguments=arguments,
-        names=tuple(frame.args),
+        names=names,
+        size=frame.size,
         key=(*base, occurrence),
         label=f'"call":{quote(call)},"tool":{quote(frame.tool)},"key":"{base[1]}","n":{occurrence}',
         fault=fault,

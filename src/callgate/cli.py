@@ -130,7 +130,7 @@ def _told(found: Findings) -> Iterator[str]:
         yield f"layers       {', '.join([*layers, RESOURCE_LIMITS])}"
         yield f"addresses    {addresses}"
         yield ""
-        yield from _table(found.properties)
+        yield from _table(found.properties, found.landlock)
     if found.missing:
         yield ""
         yield "missing on this host"
@@ -139,11 +139,17 @@ def _told(found: Findings) -> Iterator[str]:
             yield from _wrapped(each.cure, "      ")
 
 
-def _table(properties: Sequence[Property]) -> Iterator[str]:
+def _table(properties: Sequence[Property], landlock: int) -> Iterator[str]:
     width = max(len(each.name) for each in properties)
+    # Landlock holds the whole of the others; see proof.py for the versions.
+    shares = {
+        "network": "Landlock (TCP and abstract sockets)" if landlock >= 6 else "Landlock (TCP)",
+        "processes": "Landlock (tracing and executing)",
+    }
     yield f"{'property':{width}}  held  by"
     for each in properties:
-        yield f"{each.name:{width}}  {'yes' if each.held else 'NO':4}  {', '.join(each.layers) or '-'}".rstrip()
+        layers = [shares.get(each.name, layer) if layer == "Landlock" else layer for layer in each.layers]
+        yield f"{each.name:{width}}  {'yes' if each.held else 'NO':4}  {', '.join(layers) or '-'}"
         if each.broken:
             yield from _wrapped(f"broken: {', '.join(each.broken)}", " " * (width + 8))
 

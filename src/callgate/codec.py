@@ -16,14 +16,29 @@ import enum
 import hashlib
 import json
 import math
+import operator
 import pathlib
+import re
+import sys
 import uuid
 from collections import deque
-from collections.abc import Mapping, MappingView
+from collections.abc import Iterable, Iterator, Mapping, MappingView
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias, TypeGuard, cast
 
-__all__ = ["DEPTH", "JSON", "NotJSON", "decode", "digest", "encode", "encode_any", "is_array", "is_object", "quote"]
+__all__ = [
+    "DEPTH",
+    "JSON",
+    "NotJSON",
+    "decode",
+    "digest",
+    "encode",
+    "encode_any",
+    "is_array",
+    "is_object",
+    "quote",
+    "recode",
+]
 
 JSON: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list of JSON, dict of str to JSON."""
@@ -31,9 +46,17 @@ JSON: TypeAlias = Any
 DEPTH = 100
 """Levels of nesting a value may have."""
 
+DIGITS = 4300
+"""Digits of an integer: the time that parsing takes grows with their square."""
+
+_PIECE = 1 << 20
 _SCALARS = {str, int, float, bool, type(None)}
+_NESTING = {dict, list}
 _encoder = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"), check_circular=False)
 _quote = json.encoder.encode_basestring_ascii
+_PAIRED = re.compile(r"(?:[^\\]++|\\[^u]|\\u(?!d[89a-f])|\\ud[89ab]..\\ud[c-f])*+")
+"""Canonical text without lone surrogates."""
+_LONE = "text holds a lone surrogate; decode it with errors='replace' first"
 
 
 class NotJSON(ValueError):
@@ -66,14 +89,14 @@ def encode_any(value: object) -> str:
 
 
 def decode(text: str | bytes) -> JSON:
-    """Parse JSON text from an untrusted side. What it returns still has to pass `encode`.
+    """Parse JSON text from an untrusted side. What it returns still has to pass `recode` or `encode`.
 
     Raises:
         NotJSON: for text that is no JSON, or that names NaN or Infinity.
     """
     try:
         text = text if isinstance(text, str) else text.decode()
-        value, end = _decoder.raw_decode(text)
+        value, end = (_decoder if _bounded() else _careful_decoder).raw_decode(text)
     except RecursionError:
         raise NotJSON(f"nested deeper than {DEPTH} levels") from None
     except ValueError as error:
@@ -81,6 +104,26 @@ def decode(text: str | bytes) -> JSON:
     if end != len(text):
         raise NotJSON("not JSON: something follows the value")
     return value
+
+
+def recode(value: JSON) -> str:
+    """Return the canonical text of what `decode` returned: `encode` for a value whose types are known.
+
+    Raises:
+        NotJSON: as `encode`.
+    """
+    level: list[JSON] = [value] if type(value) in _NESTING else []
+    depth = 1
+    while level:  # all the containers of one depth
+        if depth > DEPTH:
+            raise NotJSON(f"nested deeper than {DEPTH} levels")
+        inside: Iterator[Iterable[JSON]] = (one.values() if is_object(one) else one for one in level)
+        level = [item for items in inside for item in items if type(item) in _NESTING]
+        depth += 1
+    text = _text(value, refuse=True)
+    if "\\ud" in text and _PAIRED.fullmatch(text) is None:  # decoding joins pairs, so the text shows the lone ones
+        raise NotJSON(_LONE)
+    return text
 
 
 def is_object(value: JSON) -> TypeGuard[dict[str, JSON]]:
@@ -95,7 +138,12 @@ def is_array(value: JSON) -> TypeGuard[list[JSON]]:
 
 def digest(text: str) -> str:
     """Return the SHA-256 of canonical text, in hexadecimal."""
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    if len(text) <= _PIECE:
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+    found = hashlib.sha256()
+    for start in range(0, len(text), _PIECE):  # no second copy of a large text
+        found.update(text[start : start + _PIECE].encode("ascii"))
+    return found.hexdigest()
 
 
 def quote(text: str) -> str:
@@ -107,17 +155,31 @@ def _refuse_constant(name: str) -> float:
     raise NotJSON(f"{name} is not JSON")
 
 
+def _short_integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > DIGITS:
+        raise NotJSON(f"an integer of more than {DIGITS:,} digits")
+    return int(digits)
+
+
+def _bounded() -> bool:
+    """Say whether CPython itself refuses integers of more than `DIGITS` digits; a process may lift that."""
+    return 0 < sys.get_int_max_str_digits() <= DIGITS
+
+
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # made once: it costs more than parsing a small text
+_careful_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_short_integer)
 
 
 def _dump(value: object, *, refuse: bool) -> str:
     plain = _plain(value, refuse, 1)
     text = _text(plain, refuse)
+    if not _bounded():
+        _careful_decoder.raw_decode(text)
     if "\\ud" in text:
         try:
             json.dumps(plain, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise NotJSON("text holds a lone surrogate; decode it with errors='replace' first") from None
+            raise NotJSON(_LONE) from None
     return text
 
 
@@ -144,11 +206,13 @@ def _plain(value: Any, refuse: bool, depth: int) -> JSON:
             value = _text_keys(value, refuse)
         if set(map(type, value.values())) <= _SCALARS:
             return value
-        return {key: _plain(item, refuse, depth + 1) for key, item in value.items()}
+        items = {key: _plain(item, refuse, depth + 1) for key, item in value.items()}
+        return value if all(map(operator.is_, items.values(), value.values())) else items
     if kind is list or kind is tuple:
         if set(map(type, value)) <= _SCALARS:
             return value
-        return [_plain(item, refuse, depth + 1) for item in value]
+        items = [_plain(item, refuse, depth + 1) for item in value]
+        return value if all(map(operator.is_, items, value)) else items
     if issubclass(kind, AbstractSet) and not issubclass(kind, MappingView):
         return sorted((_plain(item, refuse, depth + 1) for item in value), key=lambda item: _text(item, refuse))
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
-from callgate.codec import JSON, decode
+from callgate.calls import Result
+from callgate.codec import JSON
 from callgate.errors import ToolFailed
 from callgate.journal import JournalStore
 from callgate.schema import stub
@@ -13,6 +15,8 @@ from callgate.tools import Call, Catalogue, Tool
 
 __all__ = ["reserved_tools", "search"]
 
+QUERY_CHARS = 1_000
+"""Characters of a query that are looked at."""
 FOUND = 10
 """Tools that `search_tools` returns at most."""
 
@@ -22,7 +26,7 @@ def search(catalogue: Catalogue, query: str) -> list[dict[str, JSON]]:
 
     Each is {"name": the function to call, "stub": its signature and description in one line}.
     """
-    wanted = _words(query)
+    wanted = _words(query[:QUERY_CHARS])
     scored: list[tuple[int, str]] = []
     for name, one in catalogue.functions.items():
         score = 2 * len(wanted & _words(one.name)) + len(wanted & _words(one.description))
@@ -63,11 +67,12 @@ def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable
         store: where values are kept.
         kept_key: turns a handle into the key of the action's own thread.
     """
+    loaded: dict[str, Result] = {}  # the host holds a large value once, however often it is asked for
 
-    def found(handle: str, lines: list[str]) -> JSON:
+    def found(handle: str, lines: list[str]) -> Result:
         if not lines:
             raise ToolFailed(f"no value is kept under {handle!r} in this thread")
-        return decode(lines[0])
+        return loaded.setdefault(handle, Result(text=lines[0]))
 
     def checked(call: Call) -> str:
         handle = call.arguments["handle"]
@@ -75,13 +80,13 @@ def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable
             raise ToolFailed("load_value takes a handle as an outcome showed it: 32 hexadecimal digits")
         return handle
 
-    async def aload(call: Call) -> JSON:
+    async def aload(call: Call) -> Result:
         handle = checked(call)
-        return found(handle, await store.aread(kept_key(handle)))
+        return loaded.get(handle) or found(handle, await store.aread(kept_key(handle)))
 
-    def load(call: Call) -> JSON:
+    def load(call: Call) -> Result:
         handle = checked(call)
-        return found(handle, store.read(kept_key(handle)))
+        return loaded.get(handle) or found(handle, store.read(kept_key(handle)))
 
     return {
         "load_value": _reserved("load_value", "handle", load, aload),
@@ -97,10 +102,10 @@ def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable
 def _reserved(
     name: str,
     parameter: str,
-    invoke: Callable[[Call], JSON],
-    ainvoke: Callable[[Call], JSON] | None = None,
+    invoke: Callable[[Call], Any],
+    ainvoke: Callable[[Call], Any] | None = None,
 ) -> Tool:
-    async def at_once(call: Call) -> JSON:
+    async def at_once(call: Call) -> Any:
         return invoke(call)
 
     schema: dict[str, JSON] = {"type": "object", "properties": {parameter: {"type": "string"}}}

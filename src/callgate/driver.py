@@ -19,12 +19,13 @@ from callgate.errors import ToolFailed, ToolWaits, UsageError
 from callgate.gate import Gate
 from callgate.journal import JournalStore
 from callgate.limits import Limits
-from callgate.sandboxes.base import BadFrame, Frames, Guest
+from callgate.sandboxes.base import Guest
+from callgate.sandboxes.frames import BadFrame, Frames
 from callgate.steps import Start, Step
 from callgate.tools import Call, Tool
 from callgate.workers import Workers
 
-__all__ = ["Clock", "Invoke", "Pass", "Unread", "failed", "fed", "logger", "run_call", "told", "unread"]
+__all__ = ["Clock", "Invoke", "Pass", "Unread", "failed", "fed", "logger", "result_of", "run_call", "told", "unread"]
 
 logger = logging.getLogger("callgate")
 
@@ -72,10 +73,15 @@ def failed(tool: Tool, call: Call, error: BaseException) -> Result:
     return refusal("ToolFailed", f"{tool.name} raised {type(error).__name__} (call {call.id})", tool=tool.name)
 
 
+def result_of(value: object) -> Result:
+    """Return what a tool returned as a result; callgate's own tools may return one."""
+    return value if isinstance(value, Result) else Result(text=encode_any(value))
+
+
 def run_call(invoke: Invoke, start: Start) -> Result | UsageError:
     """Run one call in this thread."""
     try:
-        return Result(text=encode_any(invoke(start.tool, start.call)))
+        return result_of(invoke(start.tool, start.call))
     except UsageError as error:
         return error
     except ToolWaits:
@@ -134,7 +140,7 @@ def fed(run: Pass, clock: Clock, frames: Frames, data: bytes) -> list[Step]:
             return gate.fail("SandboxLost", "the sandbox went away while the program ran", lost=True)
         return gate.stop("cpu_seconds") if clock.spent() else gate.fail("ProcessDied", DIED)
     try:
-        return gate.frames(frames.feed(data), clock.now())
+        return gate.frames(frames.feed(data, gate.running.busy), clock.now())
     except BadFrame as error:
         logger.warning("a guest sent a bad frame: %s", error)
         return gate.stop(error.limit) if error.limit else gate.fail("ProtocolError", "the guest broke the protocol")

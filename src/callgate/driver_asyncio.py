@@ -8,11 +8,10 @@ from collections.abc import Coroutine
 from typing import Any, ClassVar, cast
 
 from callgate.calls import Result
-from callgate.codec import encode_any
-from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, told, unread
+from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, result_of, told, unread
 from callgate.errors import JournalError, ToolWaits, UsageError
 from callgate.journal import JournalStore
-from callgate.sandboxes.base import Frames
+from callgate.sandboxes.frames import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
 __all__ = ["drive_async"]
@@ -149,7 +148,7 @@ async def _keep(store: JournalStore, key: str, text: str) -> None:
 async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
     """Run one call on this loop."""
     try:
-        return Result(text=encode_any(await invoke(start.tool, start.call)))
+        return result_of(await invoke(start.tool, start.call))
     except UsageError as error:
         return error
     except ToolWaits:

@@ -12,7 +12,7 @@ from callgate.calls import Result
 from callgate.driver import Clock, Pass, Unread, fed, logger, run_call, told, unread
 from callgate.errors import JournalError, UsageError
 from callgate.journal import JournalStore
-from callgate.sandboxes.base import Frames
+from callgate.sandboxes.frames import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
 
 __all__ = ["drive"]

@@ -112,7 +112,7 @@ class SandboxError(CallgateError):
 
 
 class SandboxUnavailable(SandboxError):
-    """This host cannot isolate a program well enough. Nothing ran, and nothing weaker was tried."""
+    """This host cannot isolate a program well enough. Nothing ran, and nothing below the floor was tried."""
 
     def __init__(
         self, message: str, *, missing: Sequence[str] = (), reasons: Sequence[str] = (), cure: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from callgate.artifacts import Artifact, LeftOut
-from callgate.codec import JSON, decode, digest, encode, is_object
+from callgate.codec import JSON, decode, digest, encode, is_object, recode
 from callgate.errors import JournalError
 from callgate.journal import Journal
 from callgate.limits import Limits
@@ -88,6 +88,7 @@ def outcome_of(journal: Journal, kept: Callable[[str], str], files: Mapping[str,
         waiting=(),
         handles={part: handle_of(text) for part, text in texts if len(text) > most},
         most=most,
+        size=len(value_text),
         artifacts=artifacts,
         left_out=left_out,
     )
@@ -126,7 +127,7 @@ def _calls(journal: Journal, end: dict[str, JSON], recording: Recording) -> tupl
     arguments = arguments_in(journal)
     ascending = sorted(known, key=lambda call: int(call.rpartition("/")[2]))
     return tuple(
-        CallRecord(id=one["call"], tool=one["tool"], arguments=one["args"], status=one["status"])
+        CallRecord(id=one["call"], tool=one["tool"], arguments_text=recode(one["args"]), status=one["status"])
         if is_object(one)
         else _record(known[one], arguments[one])
         for one in end.get("calls", ascending)
@@ -139,7 +140,7 @@ def _record(record: Record, arguments: dict[str, JSON]) -> CallRecord:
     return CallRecord(
         id=record.call,
         tool=record.key[0],
-        arguments=arguments,
+        arguments_text=recode(arguments),
         status=result.status if result is not None else "held",
         result=result.text if result is not None and error is None else None,
         error=error["text"] if error is not None else None,

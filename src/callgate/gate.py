@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from callgate.calls import CallState, Result, asked_for
+from callgate.calls import CallState, Result, Running, asked_for
 from callgate.clock import ProgramClock
 from callgate.codec import JSON
 from callgate.journal import Journal
@@ -25,7 +25,7 @@ from callgate.questions import Questions
 from callgate.recording import Record as Recorded
 from callgate.recording import Recording, Resumed, divergence
 from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, FileFrame, Frame, RestFrame, frame
-from callgate.steps import End, Pause, Send, Start, Step, broken, end_of, limited
+from callgate.steps import End, Pause, Send, Start, Step, broken, limited
 
 __all__ = ["Gate"]
 
@@ -58,11 +58,11 @@ class Gate:
         """What the program printed and left."""
         self._seen: Counter[tuple[str, str]] = Counter()
         self._held: deque[CallState] = deque()
-        self._running: dict[int, CallState] = {}
+        self.running = Running(self._limits)
         self._ready: deque[CallState] = deque()
         self._out = Outbox(journal, watched=watched)
-        self._asked = Questions(policy, self._out)
         self._clock = ProgramClock(self._limits.seconds)
+        self._asked = Questions(policy, self._out, self._clock)
         self._offset: float = journal.header["wall"]
         self._live = recording.empty
         self._resting = False
@@ -94,17 +94,17 @@ class Gate:
                 self._on_end(one)
             elif (fault := self.product.take(one)) is not None:
                 self._break(fault)
+            del one  # or it would be held while the next one is parsed
         return self._settle()
 
     def returned(self, n: int, result: Result, now: float) -> list[Step]:
         """Take the result of a tool that was started; also after the action is over."""
         self._clock.hear(now)
-        call = self._running.pop(n)
+        call = self.running.take(n)
         if not result.waits:
             self._finish(call, self._policy.fit(call, result))
         else:
             self._asked.wait(call, self._clock.time() if self._live else self._recording.last_at)
-            self._clock.freeze()
             if call is self._off_script:
                 self._pause()
         return self._settle()
@@ -120,7 +120,7 @@ class Gate:
         self._clock.hear(now)
         if self._over or not self._clock.up:
             return self._settle()
-        if self._asked and not self._running:
+        if self._asked and not self.running:
             self._pause()
             return self._out.take()
         return self.stop("seconds")
@@ -154,7 +154,7 @@ class Gate:
     @property
     def waits_for_one_call(self) -> bool:
         """Whether nothing can happen before the one running call returns or time is up."""
-        return self._resting and self._until is None and len(self._running) == 1
+        return self._resting and self._until is None and len(self.running) == 1
 
     # ---- frames
 
@@ -228,21 +228,21 @@ class Gate:
         elif until is not None and until <= self._clock.time():
             self._clock.strike(until)
             self._send({"clock": until, "wall": self._offset})
-        elif not self._running and not self._out.waits:
+        elif not self.running and not self._out.waits:
             if self._asked:
                 self._pause()
             elif until is None:
                 text = "every strand of the program waits for another one: a lock, a queue or a join"
                 self._conclude(broken("Deadlock", text, self.product.printed))
 
-    def _finish_up(self, frame: EndFrame) -> None:
+    def _finish_up(self, end: End) -> None:
         """The program has ended: wait for what it started, then end."""
-        if self._running or self._out.waits or self._held:
+        if self.running or self._out.waits or self._held:
             return None
         self._asked.lapse()
         if self._asked:
             return self._pause()
-        return self._conclude(end_of(frame, self.product.printed))
+        return self._conclude(end)
 
     # ---- replay: recorded answers in recorded order, nothing executes
 
@@ -311,9 +311,9 @@ class Gate:
     # ---- calls
 
     def _start_held(self) -> None:
-        held, most, closed = self._held, self._limits.parallel_calls, self._clock.closed
+        held, closed = self._held, self._clock.closed
         later: list[CallState] = []
-        while held and len(self._running) < most:
+        while held and self.running.admits(held[0]):
             call = held.popleft()
             if closed and not self._may_start_late(call):
                 later.append(call)
@@ -327,10 +327,9 @@ class Gate:
     def _start(self, call: CallState) -> None:
         recording = self._recording
         decision = recording.decisions.get(call.key)
-        verdict = self._policy.judge(call, decision, rejected=recording.rejected, asked=len(self._asked))
+        verdict = self._policy.judge(call, decision, rejected=recording.rejected, asked=self._asked.calls)
         if verdict == "ask":
             self._asked.ask(call)
-            self._clock.freeze()
         elif verdict == "run":
             self._execute(call)
         else:
@@ -339,7 +338,7 @@ class Gate:
     def _execute(self, call: CallState) -> None:
         tool = self._policy.tools[call.tool]
         start = Start(n=call.n, tool=tool, call=call.as_call())
-        self._running[call.n] = call
+        self.running.add(call)
         call.status = "started"
         self._out.notify(call)
         if tool.effect != "write":

@@ -117,13 +117,13 @@ class Journal:
             fields: parts of the entry; "e" names its kind.
             raw: further parts whose values are canonical JSON text already.
         """
-        parts = "".join(f',"{key}":{text}' for key, text in raw.items())
-        return self.add_text(encode(fields)[:-1] + parts)
+        parts = [part for key, text in raw.items() for part in (f',"{key}":', text)]
+        return self.add_text(encode(fields)[:-1], *parts)
 
-    def add_text(self, body: str) -> str:
-        """Append an entry given as the JSON text of an object without its closing brace, and return its line."""
-        line = f'{body},"prev":"{self.head}"'
-        line += self._seal(line)
+    def add_text(self, *parts: str) -> str:
+        """Append an entry given as parts of the JSON text of an object without its closing brace; return its line."""
+        end = ',"prev":"', self.head, '"'
+        line = "".join((*parts, *end, "}" if self._key is None else self._seal("".join((*parts, *end)))))
         self._lines.append(line)
         self.head = digest(line)
         return line

@@ -13,6 +13,9 @@ __all__ = ["Limits"]
 class Limits:
     """Bounds of one code action. Reaching one ends the action as `limited`, with the limit's name.
 
+    Some a program can catch and go on: memory, files and threads as the exceptions of Python, refused calls and frames
+    as `LimitExceeded`. How many programs run at the same time is bounded by the sandbox, as its limit "guests".
+
     Raises `UsageError` for a bound that is not a positive number.
     """
 
@@ -21,11 +24,13 @@ class Limits:
     cpu_seconds: float = 30
     """Processor time of one guest."""
     memory_mb: int = 1024
-    """Address space of one guest, in MiB."""
+    """Address space of one guest, in MiB, on top of what interpreter and preloaded modules map before its first line.
+    Threads count with their stacks, 8 MiB each."""
     disk_mb: int = 64
-    """Private files of one guest, in MiB."""
+    """Files of one guest, below /tmp and /out together, in MiB. The outcome's artifacts are what is left below /out."""
     output_kb: int = 64
-    """What a program may print, in KiB of text; what comes after is counted and dropped."""
+    """What a program may print, in KiB of text, by its characters; what comes after is counted and dropped, and 16
+    times as much ends the program."""
     shown_chars: int = 8_000
     """Characters of output, and of the value, that the outcome's text shows."""
     calls: int = 256
@@ -33,7 +38,9 @@ class Limits:
     parallel_calls: int = 32
     """Inner calls running at the same time; further ones wait."""
     frame_mb: int = 16
-    """One message between guest and host, in MiB: the arguments of a call, a result, the program's value."""
+    """One message between guest and host, in MiB: the arguments of a call, a result, the program's value, a file it
+    leaves (as base64, so of some two thirds of that). All that a program sends may take three and a half times as much
+    of the host's memory."""
     threads: int = 64
     """Threads alive in one guest."""
     pending_approvals: int = 20

@@ -112,10 +112,11 @@ class Outbox:
             parts: more of it, as JSON text: `,"name":value` for each.
             then: what to do once the line is durable.
         """
+        text = [f'{{"e":"{kind}",{call.label},"at":{at!r}']
         if not call.recorded and call.fault is None:
-            parts = f',"args":{call.arguments}{parts}'
+            text += (',"args":', call.arguments)
             call.recorded = True
-        self._lines.append(self._journal.add_text(f'{{"e":"{kind}",{call.label},"at":{at!r}{parts}'))
+        self._lines.append(self._journal.add_text(*text, parts))
         if then is not None:
             self._after.append((len(self._journal), then))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 from callgate.artifacts import Artifact, LeftOut
 from callgate.codec import JSON, decode, is_array, is_object
@@ -52,14 +53,19 @@ class CallRecord:
 
     id: str
     tool: str
-    arguments: dict[str, JSON]
-    """What was run; after an edit the edited arguments."""
+    arguments_text: str = field(repr=False)
+    """The canonical JSON text of what was run; after an edit of the edited arguments."""
     status: str
     """done | failed | refused | started (no result yet) | waiting | withdrawn | held (never started)"""
-    result: str | None = None
+    result: str | None = field(default=None, repr=False)
     """The canonical JSON text of its value; None if it has none."""
     error: str | None = None
     """What the program was told in its place."""
+
+    @property
+    def arguments(self) -> dict[str, JSON]:
+        """The arguments, parsed at each access."""
+        return decode(self.arguments_text)
 
     @property
     def value(self) -> JSON:
@@ -76,7 +82,7 @@ class Cut:
     shown: int
     """Characters the text shows."""
     total: int
-    """Characters there were."""
+    """Characters there were; for a value, of its JSON text."""
     handle: str | None
     """What `load_value` reads it by, or None where it was not kept."""
     kept: int
@@ -85,28 +91,31 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a code action ended, or why it waits."""
+    """How a code action ended, or why it waits.
+
+    Its repr leaves out what may be large: whatever logs a task asks for it, asyncio itself too.
+    """
 
     id: str
     status: Status
     """completed | failed: the program raised | rejected: nothing ran | limited | paused | lost: cannot know."""
     ran: bool
     """Whether any of the program ran."""
-    stdout: str
+    stdout: str = field(repr=False)
     """What it printed, up to `Limits.output_kb`."""
-    value: JSON
+    value: JSON = field(repr=False)
     """Its value, whole."""
     error: Fault | None
     limit: str | None
-    """The field of `Limits` that ended it, with status limited."""
-    calls: tuple[CallRecord, ...]
+    """The field of `Limits` that ended it, with status limited; "guests" where the sandbox had no place for it."""
+    calls: tuple[CallRecord, ...] = field(repr=False)
     truncated: tuple[Cut, ...]
     """What `text` does not show in full."""
     artifacts: tuple[Artifact, ...] = ()
     """The files it left below /out. A program that was ended from outside, by `seconds` for instance, leaves none."""
     left_out: tuple[LeftOut, ...] = ()
     """The files it left that are not among them, and why."""
-    waiting: tuple[Waiting, ...] = ()
+    waiting: tuple[Waiting, ...] = field(default=(), repr=False)
     """The calls that wait for a human, with status paused."""
     warnings: tuple[str, ...] = ()
     """Where a replay left what was recorded."""
@@ -126,33 +135,68 @@ def _escaped(found: re.Match[str]) -> str:
     return _ESCAPES.get(found[0]) or (f"\\x{ord(found[0]):02x}" if found[0] < "\x80" else f"\\u{ord(found[0]):04x}")
 
 
-def show_value(value: JSON, most: int) -> tuple[str, int]:
-    """Return a JSON text of at most `most` characters, cut by its structure, and the characters of the whole."""
-    whole = _dumps(value)
-    if len(whole) <= most:
-        return whole, len(whole)
-    for items, chars in _PRUNING:
-        text = _dumps(_pruned(value, items, chars))
+def show_value(value: JSON, most: int, size: int | None = None) -> tuple[str, int]:
+    """Return a JSON text of at most `most` characters, cut by its structure, and the characters of the whole.
+
+    Args:
+        value: to show.
+        most: characters of the text.
+        size: characters of its whole JSON text, where it is known.
+    """
+    text, whole = _shown(value, most)
+    return text, len(text) if whole else size or len(_dumps(value))
+
+
+def _shown(value: JSON, most: int) -> tuple[str, bool]:
+    """Return the same text, and whether it is whole. However large the value, little more than the text is written."""
+    text = ""
+    for attempt, (items, chars) in enumerate(((most, most), *_PRUNING)):
+        pruner = _Pruner(items, chars, most)
+        pruned = pruner.pruned(value)
+        if pruner.room < 0:  # its text would have more characters than that
+            continue
+        text = _dumps(pruned)
         if len(text) <= most:
-            return text, len(whole)
-    return whole[:most], len(whole)
+            return text, attempt == 0
+    return text[:most], False
 
 
 def _dumps(value: JSON) -> str:
     return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def _pruned(value: JSON, items: int, chars: int) -> JSON:
-    if isinstance(value, str) and len(value) > chars:
-        return f"{value[:chars]}… {len(value) - chars:,} more characters"
-    if is_array(value) and len(value) > items:
-        return [*(_pruned(item, items, chars) for item in value[:items]), f"… {len(value) - items:,} more items"]
-    if is_array(value):
-        return [_pruned(item, items, chars) for item in value]
-    if is_object(value):
-        shown = {key: _pruned(value[key], items, chars) for key in list(value)[:items]}
-        return {**shown, "…": f"{len(value) - items:,} more keys"} if len(value) > items else shown
-    return value
+class _Pruner:
+    """Leaves so many items of a list or dict and so many characters of a string, and gives up early.
+
+    Args:
+        items: to leave.
+        chars: to leave.
+        room: characters of text, of which every value and every character takes at least one.
+    """
+
+    def __init__(self, items: int, chars: int, room: int) -> None:
+        self._items, self._chars, self.room = items, chars, room
+
+    def pruned(self, value: JSON) -> JSON:
+        items = self._items
+        self.room -= 1 + (value.bit_length() // 4 if isinstance(value, int) else 0)  # no more than it has digits
+        if self.room < 0:
+            return None
+        if isinstance(value, str):
+            return self._cut(value)
+        if is_array(value):
+            shown = [self.pruned(item) for item in value[:items]]
+            return [*shown, f"… {len(value) - items:,} more items"] if len(value) > items else shown
+        if is_object(value):
+            cut = {self._cut(key): self.pruned(item) for key, item in islice(value.items(), items)}
+            return {**cut, "…": f"{len(value) - items:,} more keys"} if len(value) > items else cut
+        return value
+
+    def _cut(self, text: str) -> str:
+        self.room -= min(len(text), self._chars)
+        if len(text) <= self._chars:
+            return text
+        return f"{text[: self._chars]}… {len(text) - self._chars:,} more characters"
 
 
 def show_output(text: str, most: int) -> str:
@@ -178,6 +222,7 @@ def render(
     waiting: tuple[Waiting, ...],
     handles: dict[str, str],
     most: int,
+    size: int | None = None,
     ran: bool = True,
     artifacts: Sequence[Artifact] = (),
     left_out: Sequence[LeftOut] = (),
@@ -185,7 +230,7 @@ def render(
     """Return the text for the model and what it leaves out.
 
     printed counts what was printed beyond `Limits.output_kb` too, handles are those of "stdout" and "value" where they
-    were kept, and most is how many characters of each are shown.
+    were kept, most is how many characters of each are shown, and size how many the value has.
     """
     parts = [_headline(status, error, limit, waiting) if ran else _not_run(error, limit)]
     cuts = list[Cut]()
@@ -194,7 +239,7 @@ def render(
         shown_output = min(len(output), most, printed)
         handle = handles.get("stdout")
         cuts.append(Cut(part="stdout", shown=shown_output, total=printed, handle=handle, kept=len(stdout)))
-    shown, total = show_value(value, most)
+    shown, total = show_value(value, most, size)
     if total > len(shown) or total > most:
         cuts.append(Cut(part="value", shown=len(shown), total=total, handle=handles.get("value"), kept=total))
     if output.strip():
@@ -282,4 +327,4 @@ def _result(call: CallRecord) -> str:
 
 
 def _short(value: JSON) -> str:
-    return show_value(value, SHORT)[0]
+    return _shown(value, SHORT)[0]

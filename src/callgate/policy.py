@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import difflib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
@@ -15,6 +15,7 @@ from callgate.codec import digest, encode
 from callgate.decisions import DECISIONS, OUTCOMES, Decision
 from callgate.errors import UsageError
 from callgate.limits import Limits
+from callgate.room import room_of
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool
 
@@ -82,7 +83,12 @@ class Policy:
         return None
 
     def judge(
-        self, call: CallState, decision: Decision | None, *, rejected: AbstractSet[tuple[str, str]], asked: int
+        self,
+        call: CallState,
+        decision: Decision | None,
+        *,
+        rejected: AbstractSet[tuple[str, str]],
+        asked: Collection[CallState],
     ) -> Result | Literal["run", "ask"]:
         """Decide what happens to a call: it runs, a human is asked, or it has a result without running.
 
@@ -90,7 +96,7 @@ class Policy:
             call: to judge; an edit puts its arguments into `call.ran`.
             decision: of a human about it, if there is one.
             rejected: (tool, digest of arguments) that a human said no to.
-            asked: how many calls wait for a human already.
+            asked: the calls that wait for a human already.
         """
         if call.interrupted:
             return self.refuse(call) or "run"
@@ -113,13 +119,18 @@ class Policy:
             return "run"
         return decided(call, decision)
 
-    def _refuse_question(self, call: CallState, rejected: AbstractSet[tuple[str, str]], asked: int) -> Result | None:
+    def _refuse_question(
+        self, call: CallState, rejected: AbstractSet[tuple[str, str]], asked: Collection[CallState]
+    ) -> Result | None:
         if call.key[:2] in rejected:
             text = f"a human has rejected {call.tool} with these arguments already"
             return refusal("ApprovalRejected", text, tool=call.tool)
-        if asked >= self.limits.pending_approvals:
-            text = f"{asked} calls already wait for a human; wait for their answers first"
+        if len(asked) >= self.limits.pending_approvals:
+            text = f"{len(asked)} calls already wait for a human; wait for their answers first"
             return refusal("LimitExceeded", text, tool=call.tool, limit="pending_approvals")
+        if asked and call.size + sum(one.size for one in asked) > room_of(self.limits.frame_mb) // 2:
+            text = "the calls that wait for a human have too large arguments together; wait for their answers first"
+            return refusal("LimitExceeded", text, tool=call.tool, limit="frame_mb")
         return None
 
     def fit(self, call: CallState, result: Result) -> Result:

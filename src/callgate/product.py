@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from callgate.artifacts import Artifact, LeftOut, Names
 from callgate.limits import Limits
-from callgate.sandboxes.base import FRAMES_BUDGET, MOST_FILES, MOST_LEFT, EndFrame, FileFrame, OutFrame
+from callgate.room import most_of, room_of
+from callgate.sandboxes.base import MOST_FILES, MOST_LEFT, EndFrame, FileFrame, OutFrame
+from callgate.steps import End, end_of
 
 __all__ = ["Product"]
 
@@ -18,7 +20,7 @@ class Product:
         """What it printed, up to `Limits.output_kb`."""
         self.printed = 0
         """Characters it printed, also those that are not kept."""
-        self.end: EndFrame | None = None
+        self.end: End | None = None
         """How the program ended, once it has."""
         self.artifacts: tuple[Artifact, ...] = ()
         """The files it left; none before its end."""
@@ -48,8 +50,8 @@ class Product:
 
     def close(self, frame: EndFrame) -> None:
         """Take the end."""
-        self.end = frame
         self.printed = max(self.printed, frame.printed)
+        self.end = end_of(frame, self.printed)
         names = Names()
         self.artifacts = tuple(Artifact.of(names.take(one.name), one.data) for one in self._files)
         self._files = []
@@ -61,9 +63,11 @@ class Product:
 
     def _why(self, code: str) -> str:
         frame, disk = self._limits.frame_mb, self._limits.disk_mb
+        carried, room = most_of(frame) * 3 / 4 / (1 << 20), room_of(frame) / (1 << 20)
         return {
-            "large": f"a file may have about {frame * 3 / 4:g} MiB, what one frame of {frame} MiB carries",
-            "room": f"all files together may have {disk} MiB, and all that a program sends {FRAMES_BUDGET * frame} MiB",
+            "large": f"a file may have about {carried:.3g} MiB with frame_mb={frame}",
+            "room": f"all files together may have {disk} MiB, and with all that the program sent what frame_mb={frame} "
+            f"leaves: {room:g} MiB of the host's memory",
             "many": f"{MOST_FILES} files are kept",
             "kind": "it is no regular file",
             "unreadable": "it could not be read",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from callgate.calls import CallState, Key
+from callgate.clock import ProgramClock
 from callgate.outbox import Outbox
 from callgate.policy import Policy
 from callgate.steps import Pause
@@ -16,25 +19,33 @@ class Questions:
     Args:
         policy: says what a human is shown.
         out: where questions are written.
+        clock: stands still from the first question on.
     """
 
-    def __init__(self, policy: Policy, out: Outbox) -> None:
-        self._policy, self._out = policy, out
+    def __init__(self, policy: Policy, out: Outbox, clock: ProgramClock) -> None:
+        self._policy, self._out, self._clock = policy, out, clock
         self._asked: dict[Key, CallState] = {}
 
     def __len__(self) -> int:
         return len(self._asked)
 
+    @property
+    def calls(self) -> Collection[CallState]:
+        """The calls that wait."""
+        return self._asked.values()
+
     def ask(self, call: CallState) -> None:
         """Ask about a call."""
         call.status = "waiting"
         self._asked[call.key] = call
+        self._clock.freeze()
         self._out.notify(call)
 
     def wait(self, call: CallState, at: float) -> None:
         """Write, as of program time at, that the tool of a call waits for somebody itself."""
         call.status = "interrupted"
         self._asked[call.key] = call
+        self._clock.freeze()
         self._out.record_call("interrupted", call, at, f',"ran":{call.ran}' if call.ran is not None else "")
         self._out.notify(call)
 

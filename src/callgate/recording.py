@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from callgate.calls import CallState, Key, Result
-from callgate.codec import JSON, digest, encode
+from callgate.codec import JSON, decode, digest, recode
 from callgate.decisions import Decision
 from callgate.errors import JournalError, ReplayDivergence
 from callgate.journal import Journal
@@ -27,8 +27,6 @@ class Record:
     key: Key
     call: str
     """The inner id under which it was recorded."""
-    arguments: str
-    """Canonical text."""
     ran: str | None = None
     """Canonical text of edited arguments, if a write was started with such."""
     asked: str | None = None
@@ -136,7 +134,7 @@ class Recording:
 
 def kept_handles(journal: Journal) -> list[str]:
     """Return the handles of the results that a journal does not hold itself."""
-    return [entry["kept"]["handle"] for entry in journal.entries() if "kept" in entry]
+    return [entry["kept"]["handle"] for line in journal.lines[1:] if "kept" in (entry := decode(line))]
 
 
 def read_recording(journal: Journal, kept: Callable[[str], str]) -> Recording:
@@ -151,31 +149,33 @@ def read_recording(journal: Journal, kept: Callable[[str], str]) -> Recording:
     """
     recording = Recording()
     labels: dict[str, Record] = {}
-    for entry in journal.entries():
-        recording.empty = False
-        match entry["e"]:
-            case "resumed":
-                binding = tuple(record for record in recording.records.values() if record.binds)
-                recording.order.append(Resumed(at=entry["at"], wall=entry["wall"], binding=binding))
-            case "decision":
-                _decided(recording, labels, entry)
-                continue
-            case "ended":
-                recording.ended = True
-                continue
-            case _:
-                record = _called(recording, entry, kept)
-                labels[record.call] = record
-        recording.last_at = max(recording.last_at, entry["at"])
+    for line in journal.lines[1:]:  # parsed one at a time: they can be many times as large as their text
+        _read(decode(line), recording, labels, kept)
     return recording
+
+
+def _read(entry: dict[str, JSON], recording: Recording, labels: dict[str, Record], kept: Callable[[str], str]) -> None:
+    recording.empty = False
+    match entry["e"]:
+        case "resumed":
+            binding = tuple(record for record in recording.records.values() if record.binds)
+            recording.order.append(Resumed(at=entry["at"], wall=entry["wall"], binding=binding))
+        case "decision":
+            _decided(recording, labels, entry)
+        case "ended":
+            recording.ended = True
+        case _:
+            record = _called(recording, entry, kept)
+            labels[record.call] = record
+    recording.last_at = max(recording.last_at, entry.get("at", 0.0))
 
 
 def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], str]) -> Record:
     key: Key = (entry["tool"], entry["key"], entry["n"])
     record = recording.records.get(key)
     if record is None:
-        record = Record(key=key, call=entry["call"], arguments=encode(entry.get("args", {})))
-        if "args" in entry and digest(record.arguments) != key[1]:
+        record = Record(key=key, call=entry["call"])
+        if "args" in entry and digest(recode(entry["args"])) != key[1]:
             raise JournalError(f"the arguments of {record.call} do not have the digest the journal names")
         recording.records[key] = record
         recording.named = max(recording.named, int(record.call.rpartition("/")[2]))
@@ -186,11 +186,11 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
             recording.decisions.pop(key, None)  # what it answered is no longer the question
         case "started":
             record.started, record.interrupted = True, False
-            record.ran = encode(entry["ran"]) if "ran" in entry else record.ran
+            record.ran = recode(entry["ran"]) if "ran" in entry else record.ran
             recording.decisions.pop(key, None)  # used up: a second unknown outcome is a second question
         case "interrupted":
             record.interrupted = True
-            record.ran = encode(entry["ran"]) if "ran" in entry else record.ran
+            record.ran = recode(entry["ran"]) if "ran" in entry else record.ran
             recording.decisions.pop(key, None)
         case _:
             record.result = _result(entry, kept)
@@ -209,7 +209,7 @@ def _result(entry: dict[str, JSON], kept: Callable[[str], str]) -> Result:
         if digest(text) != entry["kept"]["sha256"]:
             raise JournalError(f"the value kept as {entry['kept']['handle']} was changed")
         return Result(text=text)
-    return Result(text=encode(entry["value"]))
+    return Result(text=recode(entry["value"]))
 
 
 def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, JSON]) -> None:
@@ -220,8 +220,8 @@ def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, J
     decision = Decision(
         type=given["type"],
         message=given["message"],
-        arguments=encode(entry["edited"]) if "edited" in entry else None,
-        value=encode(entry.get("value")),
+        arguments=recode(entry["edited"]) if "edited" in entry else None,
+        value=recode(entry.get("value")),
     )
     recording.decisions[record.key] = decision
     if decision.type == "reject":

@@ -39,6 +39,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
         waiting=waiting,
         handles={part: handle_of(text) for part, text in kept if end is not None and len(text) > limits.shown_chars},
         most=limits.shown_chars,
+        size=len(value_text),
         artifacts=artifacts,
         left_out=left_out,
     )
@@ -63,7 +64,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
 
 def report_unrun(*, journal: Journal, program: str) -> Outcome:
     """Return the outcome of a program of which nothing ran: its journal says why."""
-    ended = journal.entries()[-1]
+    ended = decode(journal.lines[-1])
     fault = fault_of(ended["error"], program)
     text, _ = render(
         status=ended["status"],
@@ -116,12 +117,11 @@ def fault_of(error: dict[str, JSON] | None, program: str) -> Fault | None:
 
 
 def _record(call: CallState) -> CallRecord:
-    told = call.as_call()
     error = call.result.error if call.result is not None else None
     return CallRecord(
         id=call.id,
         tool=call.tool,
-        arguments=told.arguments,
+        arguments_text=call.ran or call.arguments,
         status=call.status,
         result=call.result.text if call.result is not None and error is None else None,
         error=error["text"] if error is not None else None,

@@ -254,7 +254,7 @@ class CodeRunner:
     def _direct(self, action: Action) -> Guest | None:
         if action.direct is None:
             return None
-        return DirectGuest(**asdict(action.direct), frame_mb=action.limits.frame_mb)
+        return DirectGuest(**asdict(action.direct), limits=action.limits)
 
     def _go(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
         with _guarded(guest):

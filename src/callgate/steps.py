@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from callgate.calls import CallState
-from callgate.codec import JSON, NotJSON, encode
+from callgate.codec import JSON, NotJSON, recode
 from callgate.sandboxes.base import EndFrame
 from callgate.tools import Call, Tool
 
@@ -71,7 +71,7 @@ class Waiting:
     id: str
     """Its inner id; it is answered under it."""
     tool: str
-    arguments: dict[str, JSON]
+    arguments: dict[str, JSON] = field(repr=False)
     """Exactly what will run if it is approved."""
     unknown: bool
     """Whether it was started before and nobody knows how it ended, rather than waiting for an approval."""
@@ -108,7 +108,7 @@ def end_of(frame: EndFrame, printed: int) -> End:
     """Return how an action ends whose program ended by itself; printed is how much the host saw printed."""
     error, limit = frame.error, None
     try:
-        value = encode(frame.value)
+        value = recode(frame.value)
     except NotJSON as fault:
         value, error = "null", {"type": "NotJSON", "text": f"the value is not JSON: {fault}", "line": None}
     if error is not None:

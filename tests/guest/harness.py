@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.limits import Limits
-from callgate.sandboxes.base import CallFrame, DropFrame, EndFrame, FileFrame, Frames, OutFrame, RestFrame, frame
+from callgate.sandboxes.base import (
+    CallFrame,
+    DropFrame,
+    EndFrame,
+    FileFrame,
+    OutFrame,
+    RestFrame,
+    Sandbox,
+    frame,
+)
+from callgate.sandboxes.frames import Frames
 from callgate.testing.fake import FakeSandbox
 
 WALL = 1_800_000_000.0
@@ -74,16 +84,16 @@ def run(
     seed: int = 7,
     limits: Limits | None = None,
     wall: float = WALL,
+    sandbox: Sandbox | None = None,
 ) -> Result:
-    """Run one program to its end, or to a deadlock."""
+    """Run one program to its end, or to a deadlock; in a FakeSandbox, or another one."""
     limits = limits or Limits()
-    sandbox = FakeSandbox()
-    guest = sandbox.start(limits)
+    guest = (sandbox or FakeSandbox()).start(limits)
     try:
         guest.send(_order(program, tools, seed, limits, wall), PATIENCE)
         return _converse(guest, tools, Frames(limits.frame_mb), wall)
     finally:
-        sandbox.close()
+        guest.kill()
 
 
 def _order(program: str, tools: Mapping[str, Tool], seed: int, limits: Limits, wall: float) -> bytes:

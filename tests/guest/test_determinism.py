@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 from guest.harness import run
 
+from callgate import CodeRunner, SandboxUnavailable
+from callgate.sandboxes import LocalSandbox
+from callgate.sandboxes.base import Sandbox
+
 SOURCES = """
 import os, random, secrets, tempfile, time, uuid
 class Thing: pass
-[random.random(), random.Random().random(), random.SystemRandom().random(), os.urandom(4).hex(), secrets.token_hex(4),
+[os.getpid(), random.random(), random.Random().random(), random.SystemRandom().random(), os.urandom(4).hex(), secrets.token_hex(4),
  uuid.uuid4().hex, uuid.uuid1().hex, next(tempfile._get_candidate_names()), hash('text'), list({'a', 'b', 'c', 'd'}),
  time.time(), os.cpu_count()]
 """
@@ -44,8 +48,55 @@ def test_the_same_seed_gives_the_same_transcript(program: str) -> None:
 
 def test_another_seed_gives_other_randomness_and_the_same_hashes() -> None:
     first, second = run(SOURCES, seed=1).value, run(SOURCES, seed=2).value
-    assert all(one != other for one, other in zip(first[:8], second[:8], strict=True))
-    assert first[8:] == second[8:]
+    assert all(one != other for one, other in zip(first[:9], second[:9], strict=True))
+    assert first[9:] == second[9:]
+
+
+IDENTITY = """
+import os, threading
+seen = []
+def look(): seen.append(threading.get_native_id() - os.getpid())
+threads = [threading.Thread(target=look) for _ in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+main = threading.main_thread().native_id
+[os.getpid(), os.getppid(), threading.get_native_id(), main, os.getpgrp(), os.getpgid(0), os.getsid(os.getpid()),
+ [t.native_id - os.getpid() for t in threads], seen]
+"""
+
+
+def test_a_program_sees_numbers_of_its_seed_as_its_process_and_threads() -> None:
+    first, second, other = run(IDENTITY, seed=1).value, run(IDENTITY, seed=1).value, run(IDENTITY, seed=2).value
+    pid = first[0]
+    assert first == second == [pid, 1, pid, pid, pid, pid, pid, [1, 2, 3], [1, 2, 3]]
+    assert 0 < pid < 1 << 31
+    assert other[0] != pid
+    assert other[7:] == first[7:]
+
+
+def test_other_processes_are_not_there() -> None:
+    result = run("import os\nos.getpgid(1)")
+    assert result.error is not None
+    assert result.error["type"] == "ProcessLookupError"
+
+
+def test_a_program_starts_with_no_thread_counted(jail: Sandbox) -> None:
+    outcomes = [CodeRunner([], sandbox=jail).run(IDENTITY) for _ in range(3)]
+    assert all(outcome.value[7:] == [[1, 2, 3], [1, 2, 3]] for outcome in outcomes)
+    assert len({outcome.value[0] for outcome in outcomes}) == 3
+
+
+def test_numpy_that_the_fork_server_loaded_draws_from_the_seed() -> None:
+    pytest.importorskip("numpy", reason="numpy is not installed")
+    program = "import numpy as np\n[np.random.rand(), np.random.default_rng().random(), np.random.RandomState().rand()]"
+    with LocalSandbox(preload=["numpy"], spares=0) as sandbox:
+        try:
+            sandbox.check()
+        except SandboxUnavailable as error:
+            pytest.skip(f"this host cannot isolate programs: {error}")
+        values = [run(program, seed=seed, sandbox=sandbox).value for seed in (1, 1, 2)]
+    assert values[0] == values[1]
+    assert all(one != other for one, other in zip(values[0], values[2], strict=True))
 
 
 def test_random_seeded_by_the_program_is_pythons_own() -> None:

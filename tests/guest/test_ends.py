@@ -174,10 +174,36 @@ def test_output_arrives_before_the_call_it_precedes() -> None:
     assert kinds == ["OutFrame", "CallFrame", "RestFrame", "OutFrame", "EndFrame"]
 
 
-def test_much_output_leaves_in_pieces_before_the_end() -> None:
-    program = "import time\nfor i in range(40):\n    print('x' * 1000)"
-    pieces = [one for one in run(program).transcript if type(one).__name__ == "OutFrame"]
-    assert len(pieces) == 5
+def test_the_first_lines_leave_one_by_one_and_then_ever_larger_pieces() -> None:
+    program = "for i in range(3000):\n    print('x' * 10)"
+    pieces = [len(one.text) for one in run(program).transcript if type(one).__name__ == "OutFrame"]
+    assert pieces[:64] == [11] * 64
+    assert pieces[-2] > 400
+    assert len(pieces) < 400
+
+
+def test_what_a_finaliser_prints_while_the_guest_rests_waits_for_its_event() -> None:
+    """It may run between the frame that says so and the event; whatever is sent then would be out of turn."""
+    program = """
+from callgate_guest.baton import baton
+channel, sent = baton.channel, []
+write = channel.write
+channel.write = lambda data: (sent.append(data), write(data))
+channel.resting = True
+print('x' * 20_000)
+print('y', flush=True)
+held = not sent
+channel.resting = False
+print('z')
+[held, bool(sent)]
+"""
+    result = run(program, limits=Limits(output_kb=64))
+    assert (result.value, result.error, len(result.out)) == ([True, True], None, 20_005)
+
+
+def test_flushing_sends_a_line_that_is_not_complete() -> None:
+    result = run("print('a', end='', flush=True)\nprint('b')")
+    assert [one.text for one in result.transcript if type(one).__name__ == "OutFrame"] == ["a", "b\n"]
 
 
 def test_output_beyond_the_limit_is_counted_and_dropped() -> None:

@@ -26,6 +26,7 @@ LOCKS += ["BoundedSemaphoreTests", "BarrierTests", "TimerTests"]
 
 EXCLUDED = {
     "test_task_del_collect": "collects garbage a hundred times in each of eight classes: 15 s that test no patch",
+    "test_env_var_debug": "starts a process, which a program cannot",
     "test_interrupt_call_soon": "waits for a KeyboardInterrupt in real time; a host ends programs by killing them",
     "test_interrupt_wait": "waits for a KeyboardInterrupt in real time; a host ends programs by killing them",
     "test_many_threads": "10,000 items through 100 operating system threads: slow; test_strands.py has its shapes",

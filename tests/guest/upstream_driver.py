@@ -4,12 +4,14 @@ At rest the clock jumps to the next timer. Reads {"bundle", "modules", "classes"
 """
 
 import json
+import signal
 import sys
 import traceback
 import unittest
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
     order = json.load(sys.stdin)
     names: dict[str, object] = {}
     exec(order["bundle"], names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -462,3 +463,18 @@ def test_messages_of_other_kinds_do_not_matter() -> None:
     node = codeact([add])
     message = AIMessage("", tool_calls=[], id="later")
     assert node.invoke([asks(code("add(a=1, b=2)")), message], outside()) == []
+
+
+@both_ways
+def test_files_of_a_program_are_in_the_artifact_and_in_the_checkpoint(use_async: bool) -> None:
+    program = "import os\nopen('/out/-r.bin', 'wb').write(bytes([0, 255]))\nos.symlink('/usr', '/out/s')\nadd(a=1, b=2)"
+    node = codeact(TOOLS)
+    graph = graph_of(node, checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "t"}}
+    (told,) = answers(call(graph, {"messages": [asks(code(program))]}, config, use_async=use_async))
+    digest = hashlib.sha256(bytes([0, 255])).hexdigest()
+    assert told.artifact["artifacts"] == [{"name": "_r.bin", "size": 2, "digest": digest, "data": "AP8="}]
+    assert told.artifact["left_out"] == [{"name": "s", "size": 0, "why": "it is no regular file", "count": 1}]
+    assert told.content == "3\n[Files: _r.bin (2 bytes)]\n[Not kept: s (0 bytes): it is no regular file]"
+    (stored,) = answers(graph.get_state(config).values)
+    assert stored.artifact == told.artifact

@@ -16,11 +16,12 @@ import pytest
 
 from callgate.errors import SandboxUnavailable
 from callgate.limits import Limits
-from callgate.sandboxes.base import EndFrame, Frames, OutFrame, RestFrame, frame
+from callgate.sandboxes.base import EndFrame, OutFrame, RestFrame, frame
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import Frames
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
 from callgate.sandboxes.local.guest import Order
-from callgate.sandboxes.local.policy import JailPolicy
+from callgate.sandboxes.local.policy import JailPolicy, layer_of
 
 PATIENCE = 30.0
 NOBODY = 65534
@@ -64,10 +65,12 @@ class Server:
 
 
 def served(policy: JailPolicy) -> Server:
-    """Return a fork server of a policy; skips where this host cannot have it."""
+    """Return a fork server of a policy; skips where this host lacks a layer of it."""
     try:
         return Server(policy)
     except SandboxUnavailable as error:
+        if any(layer_of(each) is None for each in error.missing):
+            raise
         pytest.skip(str(error))
 
 
@@ -145,6 +148,14 @@ def descendants(pid: int | None = None) -> set[int]:
     except FileNotFoundError:  # it ended meanwhile
         pass
     return found
+
+
+def alive(pid: int) -> bool:
+    """Say whether there is a process of that number that is not over."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:

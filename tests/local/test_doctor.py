@@ -152,7 +152,7 @@ def test_wrong_usage_is_told_apart(arguments: list[str], capsys: pytest.CaptureF
 
 
 def test_the_package_is_a_command(full: LocalSandbox) -> None:
-    path = str(Path(callgate.__file__).parent.parent)
+    path = os.pathsep.join([str(Path(callgate.__file__).parent.parent), *sys.path])
     done = subprocess.run(
         [sys.executable, "-m", "callgate", "doctor", "--json"],
         env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60,

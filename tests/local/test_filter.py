@@ -48,6 +48,8 @@ def decide(nr: int, *arguments: int, arch: int | None = None, pid: int = 4242, *
                 (accumulator,) = unpack_from("<I", data, operand)
             case 0x05:
                 at += operand
+            case 0x54:
+                accumulator &= operand
             case 0x15:
                 at += yes if accumulator == operand else no
             case 0x35:
@@ -81,8 +83,25 @@ def test_calls_that_change_files_do_nothing_among_files_of_the_host(machine: str
     assert {decide(nr, namespaces=False, **mode) for nr in changes} == {"EPERM"}
     assert {decide(nr, namespaces=False, **mode) for nr in metadata} == {"granted"}
     opening = set(numbers("open openat"))
-    allowed = set(numbers(" ".join(seccomp.ALLOWED.values()))) - {*changes, *metadata, *opening}
+    allowed = set(numbers(" ".join(seccomp.ALLOWED.values()))) - {*changes, *metadata, *opening, *numbers("capget")}
     assert {decide(nr, namespaces=False, **mode) for nr in allowed | opening} == {ALLOW}
+
+
+@pytest.mark.parametrize("landlock", [True, False], ids=["Landlock", "no Landlock"])
+def test_nothing_is_told_about_processes_of_the_host(machine: str, landlock: bool) -> None:
+    def judged(name: str, *arguments: int) -> set[str]:
+        return {decide(nr, *arguments, pid=4242, namespaces=False, landlock=landlock) for nr in numbers(name)}
+
+    about = "getpgid getsid sched_getaffinity sched_getparam sched_getscheduler get_robust_list"
+    assert judged(about, 0) == judged(about, 4242) == {ALLOW}
+    assert judged(about, 4243) == judged(about, 1) == {"ESRCH"}
+    assert judged("getpriority", 0, 0) == judged("getpriority", 0, 4242) == {ALLOW}
+    assert judged("getpriority", 0, 4243) == judged("getpriority", 1, 0) == judged("getpriority", 2, 0) == {"ESRCH"}
+    clocks = "clock_gettime clock_getres clock_nanosleep timer_create"
+    assert {one for clock in range(12) for one in judged(clocks, clock)} == {ALLOW}
+    assert judged(clocks, (~4243 << 3 | 2) & 0xFFFFFFFF) == judged(clocks, 16) == {"EINVAL"}
+    assert judged("capget", 0, 0) == {"EPERM"}
+    assert judged("tgkill", 4243) == {"EPERM"}
 
 
 CHANGES = """
@@ -179,7 +198,16 @@ def test_x32_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("clone", (0x3D0F00 | 0x20000000,), "EPERM"),
         ("clone", (0x3D0F00 | 0x2000,), "EPERM"),
         ("clone", (17,), "EPERM"),
+        ("clone", (0x3D0F00 & ~0x400,), "EPERM"),  # a thread with descriptors of its own
         ("clone3", (0, 0), "ENOSYS"),
+        ("close_range", (3, 9, 0), ALLOW),
+        ("close_range", (3, 9, 4), ALLOW),  # CLOSE_RANGE_CLOEXEC
+        ("close_range", (3, 9, 2), "EPERM"),  # CLOSE_RANGE_UNSHARE
+        ("futex", (0, 128), ALLOW),
+        ("futex", (0, 128 | 256 | 9), ALLOW),  # FUTEX_WAIT_BITSET
+        ("futex", (0, 6), "ENOSYS"),  # FUTEX_LOCK_PI
+        ("futex", (0, 128 | 13), "ENOSYS"),
+        ("fsync", (3,), "granted"),
         ("tgkill", (1, 5, 9), ALLOW),
         ("tgkill", (2, 5, 9), "EPERM"),
         ("getsockopt", (3, 1, 3), ALLOW),  # SO_TYPE

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local.harness import NOBODY, PATIENCE, eventually, open_python, order, value
+from local.harness import NOBODY, PATIENCE, alive, eventually, open_python, order, value
 
 from callgate import CodeRunner, Limits, Tool
 from callgate.sandboxes.channel import SocketGuest
@@ -42,16 +42,9 @@ def host(kind: str, *, user: int | None = None) -> dict[str, Any]:
     assert ended.returncode == (-signal.SIGKILL if kind == "killed" else 0), ended.stderr
     told = json.loads(ended.stdout)
     assert told["jailed"]
-    eventually(lambda: not any(map(_alive, told["jailed"])))
+    eventually(lambda: not any(map(alive, told["jailed"])))
     assert time.monotonic() - after < 1.0
     return told
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _preforked(told: dict[str, Any]) -> None:
@@ -141,7 +134,7 @@ async def test_cancelling_a_run_kills_its_guest(sandbox: LocalSandbox, program: 
         await task
     [guest] = watched.guests
     assert guest.pid is not None
-    eventually(lambda: not _alive(guest.pid or 0))
+    eventually(lambda: not alive(guest.pid or 0))
 
 
 def test_a_guest_of_a_loop_that_is_closed_serves_a_thread(sandbox: LocalSandbox) -> None:

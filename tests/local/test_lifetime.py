@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from local.harness import converse, descendants, eventually, order, settled, value
+from local.harness import alive, converse, descendants, eventually, order, settled, value
 
 from callgate.errors import SandboxLost, UsageError
 from callgate.limits import Limits
@@ -66,7 +66,7 @@ def test_a_killed_host_takes_everything_with_it(sandbox: LocalSandbox, then: str
         jailed = _jailed(host.pid)
         host.kill()
         killed = time.monotonic()
-        eventually(lambda: not any(_alive(pid) for pid in jailed))
+        eventually(lambda: not any(alive(pid) for pid in jailed))
         assert time.monotonic() - killed < 1.0
     finally:
         os.killpg(host.pid, signal.SIGKILL)
@@ -273,12 +273,5 @@ def _jailed(host: int) -> set[int]:
 def _runs_host(pid: int) -> bool:
     try:
         return b"sandbox.start" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -196,13 +196,46 @@ def test_a_preloaded_module_may_write_for_itself(folder: Path) -> None:
         assert value(server, program) == ["/tmp/", False, []]
 
 
+WAITING = """
+import concurrent.futures, threading, time
+timer = threading.Timer(5, print)
+timer.start()
+time.sleep(3600)
+second = threading.Timer(5, print)
+second.start()
+with concurrent.futures.ThreadPoolExecutor(4) as pool: squares = list(pool.map(lambda n: n * n, range(5)))
+second.cancel()
+"""
+
+
+def test_a_preloaded_module_may_wait_and_start_what_ends(mode: dict[str, Any], folder: Path) -> None:
+    (folder / "waiting.py").write_text(WAITING)
+    program = """
+import threading, time, waiting
+started = time.monotonic()
+time.sleep(2)
+thread = threading.Thread(target=time.sleep, args=(1,))
+thread.start()
+thread.join()
+[waiting.squares, started < 0.01, round(time.monotonic() - started, 3), threading.active_count()]
+"""
+    with start(mode, preload=["waiting"], packages=[folder]) as server:
+        for _ in range(2):
+            assert value(server, program) == [[0, 1, 4, 9, 16], True, 3.0, 1]
+
+
 FAILING = {
     "a missing module": ("import nonesuch\n", "ModuleNotFoundError: No module named 'nonesuch'"),
     "a file that is not there": ("open('/where/it/is/data.txt')\n", "FileNotFoundError: [Errno 2] No such file"),
     "an exit": ("raise SystemExit(3)\n", "SystemExit: 3"),
-    "a thread": (
+    "a thread of Python": (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1e9,), daemon=True).start()\n",
+        "starts threads",
+    ),
+    "a wait for ever": ("import threading\nthreading.Event().wait()\n", "RuntimeError: waits for what cannot come"),
+    "a thread of the kernel": (
         "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, 0)\n",
-        "starts threads (1)",
+        "starts threads",
     ),
 }
 

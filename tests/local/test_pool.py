@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import pytest
-from local.harness import PATIENCE, descendants, eventually, order, settled, value
+from local.harness import PATIENCE, alive, descendants, eventually, order, settled, value
 
 from callgate.errors import LimitExceeded, SandboxLost, SandboxUnavailable, UsageError
 from callgate.limits import Limits
@@ -186,7 +186,7 @@ def test_spares_of_a_server_that_died_are_passed_over(sandbox: LocalSandbox, is_
         for pid in jail.processes():
             with suppress(ProcessLookupError):  # they end one another
                 os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not waiting & jail.processes())
+        eventually(lambda: not any(map(alive, waiting)))
         guest = jail.start()
         assert _confinement(guest)
         guest.kill()

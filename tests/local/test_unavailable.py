@@ -211,7 +211,8 @@ def test_kubernetes_is_known_by_its_environment(host: dict[str, str], monkeypatc
     assert "seccompProfile" in cures.unavailable("user namespaces", "refused").cure
 
 
-def test_an_interpreter_that_is_there_is_proposed(host: dict[str, str]) -> None:
+def test_an_interpreter_that_is_there_is_proposed(host: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cures.sys, "executable", "/nowhere/python")
     path = f"/usr/bin/python3.{sys.version_info.minor}"
     host[path] = ""
     assert cures.unavailable("a readable interpreter", "refused").cure.endswith(f'LocalSandbox(python="{path}").')

@@ -1,6 +1,7 @@
 """What every sandbox offers, and the frames a guest and a host exchange.
 
-A frame is four bytes of big-endian length and that many bytes of ASCII JSON, one object, its kind named by a key:
+A frame is four bytes of big-endian length and that many bytes of printable ASCII: JSON, one object, its kind named by
+a key, and no further keys:
 
     guest -> host   {"call": n, "tool": name, "args": {...}}       ask for a tool; n counts from 1
                     {"drop": n}                                     the program no longer waits for call n
@@ -17,29 +18,24 @@ Times are seconds of the program's own clock, which starts at 0. A guest is at r
 event, `answer` or `clock`, that the host hands it. The channel carries no authority: a host believes no frame.
 
 The files come when the program is over, just before `end`. A name is a path below /out, its parts joined by "/". A
-guest sends at most `MOST_FILES` files, each in one frame, together at most `Limits.disk_mb`, and within what
-`FRAMES_BUDGET` leaves. `why` is "large" (for a frame), "room" (together they would be too large), "many", "kind" (no
-regular file) or "unreadable".
+guest sends at most `MOST_FILES` files, each in one frame, together at most `Limits.disk_mb`, and as far as
+`callgate.room` has room for them. `why` is "large" (for a frame), "room" (together they would be too large), "many",
+"kind" (no regular file) or "unreadable".
 """
 
 from __future__ import annotations
 
-import binascii
-from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from callgate.codec import JSON, NotJSON, decode, encode, is_array, is_object
+from callgate.codec import JSON, encode
 from callgate.limits import Limits
 
 __all__ = [
-    "BadFrame",
     "CallFrame",
     "DropFrame",
     "EndFrame",
     "FileFrame",
     "Frame",
-    "Frames",
     "Guest",
     "Left",
     "OutFrame",
@@ -50,24 +46,12 @@ __all__ = [
 ]
 
 HEADER = 4
-FRAMES_BUDGET = 8
-"""How many times `Limits.frame_mb` a guest may send in all: what it sends is held, and kept, by the host."""
 MOST_FILES = 100
 """Files that a program may leave."""
 MOST_LEFT = 20
 """Files that a guest names without sending them; it counts the others."""
-PATH_CHARS = 1_000
-"""Characters of a file's name that a guest can make the host look at."""
-NAME_CHARS = 200
-"""Characters of a tool's, a function's or an exception's name that a guest can make the host look at."""
 TEXT_CHARS = 8_100
-"""Characters of an error's text, likewise."""
-TRACE_FRAMES = 40
-LIMIT_NAMES = frozenset(field.name for field in fields(Limits))
-REASONS = ("large", "room", "many", "kind", "unreadable")
-"""Why a file is not sent."""
-_MOST = 1 << 53
-"""Numbers above it are no counts and no times."""
+"""Characters of an error's text that a guest can make the host look at."""
 
 
 class CallFrame(NamedTuple):
@@ -76,6 +60,8 @@ class CallFrame(NamedTuple):
     n: int
     tool: str
     args: dict[str, JSON]
+    size: int = 0
+    """Bytes that the arguments take at most, parsed; 0 where that is little."""
 
 
 class DropFrame(NamedTuple):
@@ -132,174 +118,18 @@ class EndFrame(NamedTuple):
 Frame = CallFrame | DropFrame | OutFrame | RestFrame | FileFrame | EndFrame
 
 
-class BadFrame(ValueError):
-    """A guest sent something that is no frame. Carries the limit it broke, if it broke one."""
-
-    def __init__(self, message: str, *, limit: str | None = None) -> None:
-        super().__init__(message)
-        self.limit = limit
-
-
-class Frames:
-    """Cuts a guest's bytes into frames, believing none of them."""
-
-    def __init__(self, frame_mb: int) -> None:
-        self._most = frame_mb << 20
-        self._left = self._most * FRAMES_BUDGET
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that data completes.
-
-        Raises:
-            BadFrame: for a frame above the bound, before its body is read, or of another form than the module says.
-        """
-        self._left -= len(data)
-        if self._left < 0:
-            raise BadFrame("the guest sent more than an action may", limit="frame_mb")
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        try:
-            while len(buffer) - start >= HEADER:
-                size = int.from_bytes(buffer[start : start + HEADER], "big")
-                if size > self._most:
-                    raise BadFrame(f"a frame of {size:,} bytes, the limit is {self._most:,}", limit="frame_mb")
-                stop = start + HEADER + size
-                if len(buffer) < stop:
-                    break
-                body = bytes(buffer[start + HEADER : stop])
-                start = stop
-                yield _parse(body)
-        finally:
-            del buffer[:start]
-
-
-def _parse(body: bytes) -> Frame:
-    try:
-        given = decode(body)
-    except NotJSON as error:
-        raise BadFrame(str(error)) from None
-    for kind in given if is_object(given) else ():
-        if kind in _PARSERS and (parsed := _PARSERS[kind](given)) is not None:
-            return parsed
-    raise BadFrame("a frame of unknown form")
-
-
-def _whole(number: object, least: int, most: int = _MOST) -> bool:
-    return type(number) is int and least <= number <= most
-
-
-def _clean(text: object, most: int) -> str:
-    """Return text cut, and without what UTF-8 cannot carry."""
-    return text[:most].encode(errors="replace").decode() if isinstance(text, str) else ""
-
-
-def _call(fields: dict[str, JSON]) -> Frame | None:
-    n, tool, args = fields["call"], fields.get("tool"), fields.get("args")
-    if _whole(n, 1) and isinstance(tool, str) and isinstance(args, dict):
-        return CallFrame(n=n, tool=_clean(tool, NAME_CHARS), args=args)
-    return None
-
-
-def _rest(fields: dict[str, JSON]) -> Frame | None:
-    until = fields["rest"]
-    if until is None:
-        return RestFrame(until=None)
-    if type(until) in (int, float) and 0 <= until <= _MOST:
-        return RestFrame(until=float(until))
-    return None
-
-
-def _out(fields: dict[str, JSON]) -> Frame | None:
-    text = fields["out"]
-    return OutFrame(text=_clean(text, len(text))) if isinstance(text, str) and text else None
-
-
-def _drop(fields: dict[str, JSON]) -> Frame | None:
-    return DropFrame(n=fields["drop"]) if _whole(fields["drop"], 1) else None
-
-
-def _file(fields: dict[str, JSON]) -> Frame | None:
-    name, data = fields["file"], fields.get("data")
-    if not isinstance(name, str) or not isinstance(data, str):
-        return None
-    try:
-        return FileFrame(name=_clean(name, PATH_CHARS), data=binascii.a2b_base64(data, strict_mode=True))
-    except ValueError:
-        return None
-
-
-def _end(fields: dict[str, JSON]) -> Frame | None:
-    end = fields["end"]
-    if not is_object(end) or "value" not in end or not _whole(end.get("printed"), 0):
-        return None
-    error = end.get("error")
-    if error is not None and not is_object(error):
-        return None
-    return EndFrame(
-        value=end["value"],
-        error=_error(error) if error else None,
-        printed=end["printed"],
-        left=_left(end.get("left")),
-        more=_more(end.get("more")),
-    )
-
-
-def _left(given: JSON) -> tuple[Left, ...]:
-    """Return the files a guest names without sending them, as far as they have the form they should have."""
-    return tuple(
-        Left(name=_clean(one[0], PATH_CHARS), size=one[1], why=one[2])
-        for one in (given[:MOST_LEFT] if is_array(given) else ())
-        if is_array(one) and len(one) == 3 and _whole(one[1], 0) and one[2] in REASONS
-    )
-
-
-def _more(given: JSON) -> tuple[int, int]:
-    if is_array(given) and len(given) == 2 and all(_whole(number, 0) for number in given):
-        return given[0], given[1]
-    return 0, 0
-
-
-def _error(given: dict[str, JSON]) -> dict[str, JSON]:
-    """Return what a guest says of an error, as far as it has the form it should have."""
-    line, trace, limit = given.get("line"), given.get("trace"), given.get("limit")
-    error: dict[str, JSON] = {
-        "type": _clean(given.get("type"), NAME_CHARS) or "Exception",
-        "text": _clean(given.get("text"), TEXT_CHARS),
-        "line": line if _whole(line, 1) else None,
-        "trace": [
-            [frame[0], _clean(frame[1], NAME_CHARS)]
-            for frame in (trace[:TRACE_FRAMES] if is_array(trace) else ())
-            if is_array(frame) and len(frame) == 2 and _whole(frame[0], 1)
-        ],
-    }
-    return {**error, "limit": limit} if isinstance(limit, str) and limit in LIMIT_NAMES else error
-
-
-_PARSERS: dict[str, Callable[[dict[str, JSON]], Frame | None]] = {
-    "call": _call,
-    "rest": _rest,
-    "out": _out,
-    "drop": _drop,
-    "file": _file,
-    "end": _end,
-}
-
-
 def answer(n: int, at: float, value: str) -> bytes:
     """Return the frame that answers call n; value is canonical JSON text."""
-    return _framed(f'{{"answer":{n},"at":{at!r},"value":{value}}}')
+    return _framed(f'{{"answer":{n},"at":{at!r},"value":'.encode("ascii"), value.encode("ascii"), b"}")
 
 
 def frame(fields: dict[str, JSON]) -> bytes:
     """Return one frame of fields."""
-    return _framed(encode(fields))
+    return _framed(encode(fields).encode("ascii"))
 
 
-def _framed(body: str) -> bytes:
-    data = body.encode("ascii")
-    return len(data).to_bytes(HEADER, "big") + data
+def _framed(*parts: bytes) -> bytes:
+    return b"".join((sum(map(len, parts)).to_bytes(HEADER, "big"), *parts))
 
 
 class Guest(Protocol):

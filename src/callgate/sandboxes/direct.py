@@ -11,13 +11,24 @@ import threading
 from collections import deque
 from typing import Literal
 
-from callgate.codec import JSON, decode, encode
+from callgate.codec import JSON, decode, encode, quote
+from callgate.limits import Limits
+from callgate.room import kept_size, most_of, room_of, size_within
 from callgate.sandboxes.base import HEADER, frame
 
 __all__ = ["DirectGuest"]
 
 _ENVELOPE = 104
 """Bytes of a frame that a sandboxed guest reserves beside a value without an error."""
+_PARCEL = 1 << 14
+"""Characters that it prints with one frame."""
+_ROOM = 1000
+"""Bytes that it leaves free when it asks whether the host can take a value."""
+_TOO_LONG = "the program's value takes {:,} bytes, it may take {:,}"
+_TOO_MUCH = (
+    "the program's value takes {:,} bytes, and more of the host's memory than frame_mb leaves it; "
+    "end with less, or with one text in place of many values"
+)
 
 
 class DirectGuest:
@@ -28,14 +39,14 @@ class DirectGuest:
         arguments: its arguments.
         line: of the program, named where the call fails.
         show: whether the result is the program's value or is printed.
-        frame_mb: how large a value may be, in MiB.
+        limits: of the action.
     """
 
     def __init__(
-        self, *, tool: str, arguments: dict[str, JSON], line: int, show: Literal["value", "print"], frame_mb: int
+        self, *, tool: str, arguments: dict[str, JSON], line: int, show: Literal["value", "print"], limits: Limits
     ) -> None:
         self._tool, self._arguments, self._line, self._show = tool, arguments, line, show
-        self._most = frame_mb << 20
+        self._limits = limits
         self._out: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._woken = self._killed = False
@@ -61,14 +72,21 @@ class DirectGuest:
                 told["limit"] = error["limit"]
             return frame({"end": {"value": None, "error": told, "printed": 0}})
         if self._show == "value":
-            size = len(encode(answer["value"]))
-            if size + _ENVELOPE > self._most:
-                text = f"the program's value takes {size:,} bytes, it may take {self._most - _ENVELOPE:,}"
-                told = {"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"}
-                return frame({"end": {"value": None, "error": told, "printed": 0}})
+            value, most = encode(answer["value"]), most_of(self._limits.frame_mb) - _ENVELOPE
+            if len(value) > most or size_within(value, self._room()) is None:
+                text = _TOO_MUCH if len(value) <= most else _TOO_LONG
+                told = {"type": "LimitExceeded", "text": text.format(len(value), most), "line": None, "trace": []}
+                return frame({"end": {"value": None, "error": {**told, "limit": "frame_mb"}, "printed": 0}})
             return frame({"end": {"value": answer["value"], "error": None, "printed": 0}})
         text = f"{answer['value']}\n"
-        return frame({"out": text}) + frame({"end": {"value": None, "error": None, "printed": len(text)}})
+        seen = text[: self._limits.output_kb << 10]
+        pieces = [frame({"out": seen[start : start + _PARCEL]}) for start in range(0, len(seen), _PARCEL)]
+        return b"".join((*pieces, frame({"end": {"value": None, "error": None, "printed": len(text)}})))
+
+    def _room(self) -> int:
+        """Return what the call has left of the host's memory for a value."""
+        size = len(encode(self._arguments)) + len(quote(self._tool)) + 50
+        return room_of(self._limits.frame_mb) - kept_size(size, copies=2) - _ROOM
 
     def _say(self, data: bytes) -> None:
         with self._changed:

@@ -68,6 +68,7 @@ class FakeSandbox:
             kill=lambda: self._end(pid, folder),
             cpu=lambda: _cpu_seconds(pid),
             lost=lambda: self._lost,
+            pid=pid,
         )
         with self._lock:
             self._guests[pid] = guest

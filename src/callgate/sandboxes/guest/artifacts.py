@@ -13,19 +13,23 @@ import os
 import stat
 from binascii import b2a_base64
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from .baton import baton
+
+if TYPE_CHECKING:
+    from callgate.room import COPIES, FLOOR, LEAST, MARGIN, kept_size, width
+else:
+    from .room import COPIES, FLOOR, LEAST, MARGIN, kept_size, width
 
 root = "/out"
 """Where a program leaves files."""
 
 MOST, NAMED, PATH = 100, 20, 1000  # files sent, files named without being sent, characters of a name
-BUDGET = 8  # times a frame: what the host takes of one guest
 CHUNK = 3 << 14  # bytes read at a time; a multiple of three, so that pieces of base64 join
-MARGIN = 1 << 10  # bytes for what else the last frame says
 
 _open, _close, _read, _fstat, _lstat, _listdir = os.open, os.close, os.read, os.fstat, os.lstat, os.listdir
-_fsencode, _exit, _objects, _dumps = os.fsencode, os._exit, gc.get_objects, json.dumps
+_exit, _objects, _dumps = os._exit, gc.get_objects, json.dumps
 _is_file, _is_directory = stat.S_ISREG, stat.S_ISDIR
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TEXT, _BYTES, _RANDOM = io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom
@@ -59,13 +63,13 @@ class Sending:
 
     Args:
         disk: bytes that all files together may have.
-        frame: bytes that one frame may have.
-        last: bytes that the frame after the files is going to have.
+        frame: bytes that one frame may have; fewer where its name makes characters wide.
+        room: bytes of memory that the host has for what is sent.
+        last: bytes of it that the frame after the files is going to take.
     """
 
-    def __init__(self, *, disk: int, frame: int, last: int) -> None:
-        self._disk, self._frame = disk, frame
-        self._budget = BUDGET * frame - last - MARGIN
+    def __init__(self, *, disk: int, frame: int, room: int, last: int) -> None:
+        self._disk, self._frame, self._room, self._last = disk, frame, room, last
         self._sent = 0
         self.left: list[tuple[str, int, str]] = []
         """Name, size in bytes and reason of the first that were not sent."""
@@ -107,13 +111,16 @@ class Sending:
             _close(file)
 
     def _send(self, name: str, file: int, size: int) -> str:
-        head = f'{{"file":{_dumps(_shown(name))},"data":"'.encode("ascii")
+        name = _dumps(_shown(name))
+        head = f'{{"file":{name},"data":"'.encode("ascii")
         length = len(head) + 4 * ((size + 2) // 3) + 2
-        if length > self._frame:
+        kept, takes = kept_size(length, copies=1), (COPIES + width(name)) * length + MARGIN
+        if takes > LEAST * self._frame + MARGIN:
             return "large"
-        if size > self._disk or length + 4 > self._budget - baton.channel.sent:
+        if size > self._disk or kept > self._room - self._last or takes > max(self._room, FLOOR):
             return "room"
         self._disk -= size
+        self._room -= kept
         self._sent += 1
         baton.channel.write(length.to_bytes(4, "big") + head)
         try:
@@ -126,7 +133,7 @@ class Sending:
 
 
 def _shown(name: str) -> str:
-    return _fsencode(name).decode("utf-8", "replace")[:PATH]
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:PATH]
 
 
 def _pieces(file: int, size: int) -> Iterator[bytes]:

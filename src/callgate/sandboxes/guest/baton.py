@@ -19,7 +19,7 @@ TEXT = 1 << 13  # printed characters that leave without waiting for the next res
 SHARE = (
     64  # a line leaves at once if it is at least that part of what left before: what a killed program may take along
 )
-PARCEL = 1 << 16  # characters of one `out` frame: below a frame of 1 MiB even if each needs twelve bytes
+PARCEL = 1 << 14  # characters of one `out` frame: few enough for any host, even if each needs twelve bytes
 HELD = 1 << 20  # bytes of frames that leave without waiting for the next rest
 
 TURNS = 1000  # what a strand may do without waiting before it counts as a busy wait

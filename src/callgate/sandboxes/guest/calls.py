@@ -11,11 +11,16 @@ from .baton import baton
 
 if TYPE_CHECKING:
     from callgate.codec import JSON, NotJSON, encode
+    from callgate.room import kept_size, most_of, room_of, size_within
 else:
     from .codec import JSON, NotJSON, encode
+    from .room import kept_size, most_of, room_of, size_within
 
-most = 16 << 20
+most = most_of(16)
 """Bytes of one frame."""
+
+ENVELOPE = 1000
+"""What a frame takes beside the value or the arguments in it."""
 
 
 class CallgateError(Exception):
@@ -70,6 +75,53 @@ for _kind in ERRORS.values():
     _kind.__module__ = "__main__"  # where a program finds them: pickle and tracebacks then agree
 
 Answer = dict[str, Any]
+Request = tuple[bytes, int]
+
+
+class Room:
+    """What this program may still send: the host has so much memory for it, and ends who takes more.
+
+    Args:
+        frame_mb: of the limits.
+    """
+
+    def __init__(self, frame_mb: int) -> None:
+        self.left = room_of(frame_mb)
+        self.unanswered: dict[int, int] = {}
+        """What the arguments of calls take there until they are answered, where that is much."""
+        self._shared = self.left // 4
+        self._taken = 0
+
+    @property
+    def free(self) -> int:
+        """What the host has room for now."""
+        sizes = self.unanswered.values()
+        return self.left - min(sum(sizes), max((self._shared, *sizes)))
+
+    def size(self, text: str) -> int | None:
+        """Return what a value takes on the host, 0 for little, None where the host cannot take it now."""
+        return size_within(text, self.free - ENVELOPE)
+
+    def take(self, text: str, length: int) -> int:
+        """Count the arguments of a call whose frame has that length; 0 where they are too much.
+
+        Returns what to give back when the call is answered.
+        """
+        kept, size = kept_size(length, copies=2), self.size(text)
+        if kept > self.left or size is None:
+            return 0
+        self.left -= kept
+        self._taken += 1
+        if size:
+            self.unanswered = {**self.unanswered, self._taken: size}
+        return self._taken
+
+    def give_back(self, taken: int) -> None:
+        """Hear that a call is answered."""
+        self.unanswered = {key: size for key, size in self.unanswered.items() if key != taken}
+
+
+room = Room(16)
 
 
 def call_tool(name: str, /, *positional: Any, **arguments: Any) -> JSON:
@@ -146,10 +198,15 @@ def _pair(call: object) -> tuple[str, dict[str, Any]]:
 
 
 def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
-    bodies: list[bytes] = []
-    for call in calls:
-        name, arguments = _pair(call)
-        bodies.append(_request(name, (), arguments))
+    bodies: list[Request] = []
+    before = room.left, room.unanswered
+    try:
+        for call in calls:
+            name, arguments = _pair(call)
+            bodies.append(_request(name, (), arguments))
+    except BaseException:  # none of them is asked for
+        room.left, room.unanswered = before
+        raise
     answers: list[Answer] = [{}] * len(bodies)
     latch.missing = len(bodies)
     for place, body in enumerate(bodies):
@@ -162,8 +219,8 @@ def _ask_all(calls: Iterable[object], latch: _Latch) -> list[Answer]:
     return answers
 
 
-def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) -> bytes:
-    """Return what follows the number in a call's frame, or raise what is wrong with the name or the arguments."""
+def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) -> Request:
+    """Return what follows the number in a call's frame, and what it takes, or raise what is wrong with it."""
     if not isinstance(name, str):
         raise TypeError(f"a tool is called by its name, a string, not {name!r:.80}")
     if positional:
@@ -175,17 +232,34 @@ def _request(name: Any, positional: Sequence[Any], arguments: dict[str, Any]) ->
         text = encode(arguments)
     except NotJSON as error:
         raise InvalidArguments(f"{name}: {error}", tool=name) from None
-    if len(text) + len(quoted) + 50 > most:
+    size = len(text) + len(quoted) + 50
+    if size > most:
         raise LimitExceeded(
             f"{name}: the arguments take {len(text):,} bytes, a call may take {most:,}", tool=name, limit="frame_mb"
         )
-    return f',"tool":{quoted},"args":{text}}}'.encode("ascii")
+    taken = room.take(text, size)
+    if not taken:
+        raise LimitExceeded(
+            f"{name}: the arguments take {len(text):,} bytes, and more of the host's memory than frame_mb leaves this "
+            "program; pass less, or one text in place of many values",
+            tool=name,
+            limit="frame_mb",
+        )
+    return f',"tool":{quoted},"args":{text}}}'.encode("ascii"), taken
 
 
-def _ask(request: bytes, arrived: Callable[[Answer], object]) -> int:
+def _ask(request: Request, arrived: Callable[[Answer], object]) -> int:
+    body, taken = request
     baton.asked = n = baton.asked + 1
     baton.waiting[n] = arrived
-    baton.channel.post(f'{{"call":{n}'.encode("ascii"), request)
+    if taken in room.unanswered:
+
+        def answered(answer: Answer) -> None:
+            room.give_back(taken)
+            arrived(answer)
+
+        baton.waiting[n] = answered
+    baton.channel.post(f'{{"call":{n}'.encode("ascii"), body)
     return n
 
 

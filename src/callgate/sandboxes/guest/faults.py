@@ -31,22 +31,17 @@ SQLITE_FULL, SQLITE_CANTOPEN = 13, 14
 OWN = ("memory_mb", "disk_mb", "threads")
 """Limits of the process itself: it ends where nobody catches such an exception, in whatever thread."""
 
-FILES = (
-    "a program has no access to the host's files and writes only below /tmp and /out; "
-    "expose a host tool that does exactly this"
-)
-NO_FILES = (
-    "in this sandbox a program has no place to write files: print the text or end with it as the value, or "
-    "expose a host tool that does exactly this"
+CURE = "expose a host tool that does exactly this"
+FILES = f"a program has no access to the host's files and writes only below /tmp and /out; {CURE}"
+NO_FILES = f"a program has no access to the host's files; {CURE}"
+NO_PLACE = (
+    f"in this sandbox a program has no place to write files: print the text or end with it as the value, or {CURE}"
 )
 PACKAGE = (
     "a program has the standard library and the packages that are shown to it: "
     "LocalSandbox(packages=[{name!r}]) shows this one; do without it, or expose a host tool"
 )
-NOT_PERMITTED = (
-    "the sandbox lets no program start processes, open sockets, signal others or change the system; "
-    "expose a host tool that does exactly this"
-)
+NOT_PERMITTED = f"the sandbox lets no program start processes, open sockets, signal others or change the system; {CURE}"
 NO_MEMORY = "the program used up its memory"
 OUT_OF_MEMORY: dict[str, Any] = {
     "type": "MemoryError",
@@ -103,7 +98,7 @@ def limit_of(error: BaseException) -> str | None:
 
 
 def _own_limit(error: BaseException) -> str | None:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "memory_mb"
     if isinstance(error, OSError) and error.errno in DISK:
         return "disk_mb"
@@ -169,15 +164,19 @@ def _hint(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").partition(".")[0]
         return PACKAGE.format(name=name) if name and name not in sys.stdlib_module_names else None
-    if isinstance(error, OSError) and error.filename is not None:
-        return (FILES if _may_write() else NO_FILES) if error.errno in REFUSED else None
+    if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOENT):
+        return _hint_of_files(error.filename) if error.errno in REFUSED else None
     if isinstance(error, OSError):
         return NOT_PERMITTED if error.errno == errno.EPERM else None
-    return FILES if _attribute(error, "sqlite_errorcode") == SQLITE_CANTOPEN else None
+    return _hint_of_files("/") if _attribute(error, "sqlite_errorcode") == SQLITE_CANTOPEN else None
 
 
-def _may_write() -> bool:
-    return _access(artifacts.root, os.W_OK)
+def _hint_of_files(path: Any) -> str:
+    """Return what a program can do about a file it cannot have; None stands for one of its own, as of tempfile."""
+    if _access(artifacts.root, os.W_OK):
+        return FILES
+    own = path is None or not str(path).startswith("/") or f"{path}/".startswith(("/tmp/", "/out/"))  # noqa: S108
+    return NO_PLACE if own else NO_FILES
 
 
 def give_back_reserve() -> None:

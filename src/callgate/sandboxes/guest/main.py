@@ -18,13 +18,19 @@ from .baton import Channel, baton
 
 if TYPE_CHECKING:
     from callgate.codec import NotJSON, encode, encode_any
+    from callgate.room import COPIES, most_of
 else:
     from .codec import NotJSON, encode, encode_any
+    from .room import COPIES, most_of
 
+TOO_LONG = "the program's value takes {:,} bytes, it may take {:,}"
+TOO_MUCH = (
+    "the program's value takes {:,} bytes, and more of the host's memory than frame_mb leaves it; "
+    "end with less, or with one text in place of many values"
+)
 REPR = 2_000  # characters of a value that JSON cannot carry
 ENVELOPE = 100  # bytes of the last frame beside its value and its error
 
-REHEARSALS = 2  # the first one copies shared pages, the second makes the interpreter's code fast
 TRIAL: dict[str, Any] = {
     "program": "import os\nos.getpid()",
     "tools": {},
@@ -33,7 +39,7 @@ TRIAL: dict[str, Any] = {
     "limits": {"threads": 1, "frame_mb": 1, "output_kb": 1},
 }
 
-_exit = os._exit
+_exit, _collect, _dumps = os._exit, gc.collect, json.dumps
 
 
 def install() -> None:
@@ -53,8 +59,7 @@ def install() -> None:
 def run(fd: int) -> NoReturn:
     """Run the program that arrives on a stream socket, tell the host how it ended, and exit."""
     baton.channel = Channel(fd)
-    for _ in range(REHEARSALS):
-        _action(TRIAL).rehearse()
+    _action(TRIAL).rehearse()
     _action(baton.channel.receive()["run"]).run()
 
 
@@ -62,7 +67,8 @@ def _action(order: dict[str, Any]) -> Action:
     """Return what the host orders, with everything it depends on set."""
     limits = order["limits"]
     threads.begin(limits["threads"])
-    calls.most = limits["frame_mb"] << 20
+    calls.most = most_of(limits["frame_mb"])
+    calls.room = calls.Room(limits["frame_mb"])
     process.begin(randomness.reseed(order["seed"]))
     clocks.begin(order["wall"])
     counter = output.capture(limits["output_kb"] << 10)
@@ -124,6 +130,8 @@ class Action:
                 with asyncio.Runner() as runner:
                     runner.run(awaitable)
         except BaseException as error:  # noqa: BLE001 - whatever a program raises ends it, never the guest
+            if faults.limit_of(error) in faults.OWN:
+                self._give_up(error)  # whatever threads it has
             return None, _fault(error)
         value = self._names.pop(program.VALUE, None)
         if inspect.iscoroutine(value):
@@ -142,9 +150,10 @@ class Action:
 
     def _close_files(self) -> dict[str, Any] | None:
         """Close the files the program left open, as an interpreter does that ends. Returns the fault of a full disk."""
+        error = artifacts.write_out()  # before, too: of a cycle a file is closed below what still has to be written
         self._names.clear()
-        gc.collect()
-        error = artifacts.write_out()
+        _collect()
+        error = artifacts.write_out() or error
         return faults.describe(error) if error is not None and faults.limit_of(error) is not None else None
 
     def _end(self, value: str, error: dict[str, Any] | None) -> NoReturn:
@@ -152,26 +161,28 @@ class Action:
             fault = encode(error)
         except NotJSON:
             fault = encode({"type": "Exception", "text": "", "line": None, "trace": []})
-        if (size := len(value)) > (room := calls.most - len(fault) - ENVELOPE):
-            text = f"the program's value takes {size:,} bytes, it may take {room:,}"
-            fault = encode({"type": "LimitExceeded", "text": text, "line": None, "trace": [], "limit": "frame_mb"})
-            value = "null"
-        left = self._send_files(len(value) + len(fault) + ENVELOPE)
+        most = calls.most - len(fault) - ENVELOPE
+        if len(value) > most or calls.room.size(value) is None:
+            text = TOO_MUCH if len(value) <= most else TOO_LONG
+            told: Any = {"type": "LimitExceeded", "text": text.format(len(value), most), "line": None, "trace": []}
+            value, fault = "null", encode({**told, "limit": "frame_mb"})
+        needs = COPIES * len(value) + (calls.room.size(value) or 0)
+        left = self._send_files(len(value) + len(fault) + ENVELOPE, needs)
         body = f'{{"end":{{"value":{value},"error":{fault},"printed":{self._counter.printed}{left}}}}}'
         baton.channel.post(body.encode("ascii"))
         baton.channel.flush()
         _exit(0)
 
-    def _send_files(self, last: int) -> str:
+    def _send_files(self, last: int, needs: int) -> str:
         """Send the files the program left, and return what the last frame says of those that were not sent."""
         if not self._disk or not artifacts.any_left():
             return ""
-        sending = artifacts.Sending(disk=self._disk, frame=calls.most, last=last)
+        sending = artifacts.Sending(disk=self._disk, frame=calls.most, room=calls.room.free, last=needs)
         sending.run()
         if not sending.left:
             return ""
-        told = f',"left":{json.dumps(sending.left)},"more":{json.dumps(sending.more)}'
-        return told if last + len(told) <= calls.most else f',"more":{json.dumps(sending.all_left())}'
+        told = f',"left":{_dumps(sending.left)},"more":{_dumps(sending.more)}'
+        return told if last + len(told) <= calls.most else f',"more":{_dumps(sending.all_left())}'
 
     def _give_up(self, error: BaseException) -> NoReturn:
         """End for an exception that nobody can catch any more."""

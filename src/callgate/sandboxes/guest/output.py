@@ -32,13 +32,14 @@ class Output(io.TextIOBase):
         counter = self._counter
         room = self._most - counter.printed
         counter.printed += size
-        if counter.printed > FLOOD * self._most and counter.flooded is not None:
-            counter.flooded()
         if room >= size:
             if size:
                 baton.channel.print(text)
-        elif room > 0:
+            return size
+        if room > 0:
             baton.channel.print(text[:room])
+        if counter.printed > FLOOD * self._most and counter.flooded is not None:
+            counter.flooded()
         return size
 
     def writable(self) -> bool:

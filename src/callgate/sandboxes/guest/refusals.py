@@ -19,7 +19,7 @@ import subprocess
 import sys
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from .baton import QUANTUM, baton
 
@@ -50,9 +50,17 @@ CONNECTIONS = (
 """Methods of an event loop."""
 
 
-def _refuse(name: str, reason: str) -> Callable[..., NoReturn]:
-    def refused(*_: Any, **__: Any) -> NoReturn:
-        raise PermissionError(f"{name}: {reason}")
+_refusing = False
+"""Whether a program runs here. Before that this is a fork server, which needs the originals."""
+
+
+def _refuse(name: str, reason: str, original: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """Return what refuses in a program, and in a fork server does what the original does, if there is one."""
+
+    def refused(*args: Any, **kwargs: Any) -> Any:
+        if original is None or _refusing:
+            raise PermissionError(f"{name}: {reason}")
+        return original(*args, **kwargs)
 
     refused.__name__ = refused.__qualname__ = name.rpartition(".")[2]
     return refused
@@ -61,13 +69,15 @@ def _refuse(name: str, reason: str) -> Callable[..., NoReturn]:
 def _replace(owner: Any, label: str, names: Iterable[str], reason: str) -> None:
     for name in names:
         if hasattr(owner, name):
-            setattr(owner, name, _refuse(f"{label}.{name}", reason))
+            setattr(owner, name, _refuse(f"{label}.{name}", reason, getattr(owner, name)))
 
 
 def watch(
     readers: Iterable[Any], writers: Iterable[Any], others: Iterable[Any], timeout: float | None = None, /
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """select.select that lets other strands run meanwhile."""
+    if not _refusing:
+        return _select(readers, writers, others, timeout)
     if timeout is not None and timeout < 0:
         raise ValueError("timeout must be non-negative")
     watched = (list(readers), list(writers), list(others))
@@ -99,6 +109,8 @@ class Poll:
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """Return what is ready within timeout milliseconds."""
+        if not _refusing:
+            return self._native.poll(timeout)
         patience = None if timeout is None or timeout < 0 else timeout / 1000
         return _wait(lambda: self._native.poll(0), bool, patience, watching=True)
 
@@ -111,26 +123,22 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
 
 
 def prepare() -> None:
-    """Load multiprocessing, in the fork server and once, and replace what of it works on several processes."""
+    """Replace what a program is refused; once and in the fork server, for a changed class costs a guest memory."""
     import multiprocessing.context  # noqa: PLC0415 - only now, with random numbers that repeat
     import multiprocessing.process  # noqa: PLC0415
 
     sys.modules.pop("__mp_main__", None)  # it would be the fork server's own module
     _replace(multiprocessing.context.BaseContext, "multiprocessing", SHARED, ONE_PROCESS)
-    multiprocessing.process.BaseProcess.start = _refuse("multiprocessing.Process.start", ONE_PROCESS)
+    _replace(multiprocessing.process.BaseProcess, "multiprocessing.Process", ("start",), ONE_PROCESS)
     for name in SHARED:
         setattr(multiprocessing, name, getattr(multiprocessing.context._default_context, name))
     concurrent.futures.ProcessPoolExecutor = ProcessPoolExecutor
-
-
-def install() -> None:
-    """Replace the others; last of all, because a fork server needs the originals."""
     _replace(os, "os", PROCESSES, NO_PROCESSES)
     _replace(os, "os", ("kill", "killpg"), NO_KILLING)
-    subprocess.Popen.__init__ = _refuse("subprocess.Popen", NO_PROCESSES)
+    subprocess.Popen.__init__ = _refuse("subprocess.Popen", NO_PROCESSES, subprocess.Popen.__init__)
     _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), NO_PROCESSES)
     _replace(BaseEventLoop, "asyncio", ("subprocess_exec", "subprocess_shell"), NO_PROCESSES)
-    socket.socket.__init__ = _refuse("socket.socket", NO_NETWORK)
+    socket.socket.__init__ = _refuse("socket.socket", NO_NETWORK, socket.socket.__init__)
     _replace(socket, "socket", LOOKUPS, NO_NETWORK)
     _replace(BaseEventLoop, "asyncio", CONNECTIONS, NO_NETWORK)
     _replace(signal, "signal", SIGNALS, NO_SIGNALS)
@@ -141,3 +149,9 @@ def install() -> None:
     for name in ("epoll", "devpoll", "kqueue"):
         if hasattr(select, name):
             delattr(select, name)
+
+
+def install() -> None:
+    """Refuse from now on, and let nothing wait natively."""
+    global _refusing  # noqa: PLW0603
+    _refusing = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _thread
 import concurrent.futures.thread
+import ctypes
 import functools
 import itertools
 import logging
@@ -28,6 +29,7 @@ from .clocks import monotonic
 limit = 64
 """Threads alive at one time, the main thread not counted."""
 
+M_ARENA_MAX = -8  # of glibc's malloc.h
 PROCESSORS = 4  # pools are sized by it, and must have the same size wherever a program is replayed
 
 FULL = "can't start new thread"
@@ -277,6 +279,7 @@ def install() -> None:
     logging._lock = threading._RLock()
     if logging.lastResort is not None:
         logging.lastResort.createLock()
+    _share_one_arena()
     for name in ("cpu_count", "process_cpu_count"):
         if hasattr(os, name):
             setattr(os, name, lambda: PROCESSORS)
@@ -285,6 +288,13 @@ def install() -> None:
     _let_look(concurrent.futures.Future, "done", baton.spin)
     for name in ("qsize", "empty"):
         _let_look(queue._PySimpleQueue, name, baton.turn)
+
+
+def _share_one_arena() -> None:
+    """Let all threads allocate from one arena: glibc gives each its own, which takes 64 MiB of address space."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 def _install_main_thread() -> None:

@@ -68,7 +68,7 @@ def together(missing: Sequence[Missing]) -> SandboxUnavailable:
     found = "; ".join(f"{each.name} ({each.reason})" for each in missing)
     cure = " ".join(dict.fromkeys(each.cure for each in missing))
     return SandboxUnavailable(
-        f"this host cannot isolate programs: {found}. {cure}",
+        f"this host cannot isolate programs: {found}. {cure} `callgate doctor` shows what it has.",
         missing=[each.name for each in missing],
         reasons=[each.reason for each in missing],
         cure=cure,

@@ -22,6 +22,7 @@ from callgate.sandboxes.guest_source import guest_modules
 from callgate.sandboxes.local import cures, forks
 from callgate.sandboxes.local.interpreter import FLAGS
 from callgate.sandboxes.local.policy import JailPolicy, Shown, moved_mounts
+from callgate.sandboxes.local.shown import PACKAGES
 
 __all__ = ["IMPORT_SECONDS", "START_SECONDS", "Bounds", "ForkServer"]
 
@@ -36,6 +37,8 @@ _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server
 _BOUNDS = Struct("!III")
 _LARGEST = (1 << 32) - 1
 _ROOM = 1 << 20
+# What the library would do in each forked guest: renew locks that nobody holds, and random numbers that get a seed.
+_NO_HOOKS = "import os\nos.register_at_fork = lambda **_: None\n"
 _CLOSE_SECONDS = 2.0
 
 
@@ -69,15 +72,10 @@ class ForkServer:
 
     def __init__(self, policy: JailPolicy) -> None:
         _can_be_shown(policy)
-        self._control, control = socket.socketpair()
-        self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Each order is a message on both, and only the one that is sent first may be refused for want of room.
-        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
-        with control, handoff, _memory(_server_program(policy)) as program, _memory("") as errors:
-            self._process = _launch(policy, control, handoff, program, errors)
-            self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
-            forks.watch(self)
-            control.close()  # so that the end of the server is the end of the channel
+        program = _server_program(policy)
+        with _memory("") as errors:
+            with forks.held_off():  # a child of the host that held the server's ends would keep it alive
+                self._start(policy, program, errors)
             try:
                 report = self._first_report(errors)
             except BaseException:
@@ -93,6 +91,21 @@ class ForkServer:
         """The version of Python that runs inside."""
         self._control.setblocking(False)
         self._handoff.setblocking(False)
+
+    def _start(self, policy: JailPolicy, program: str, errors: IO[bytes]) -> None:
+        self._control, control = socket.socketpair()
+        self._handoff, handoff = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Each order is a message on both, and only the one that is sent first may be refused for want of room.
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        with control, handoff, _memory(program) as text:
+            try:
+                self._process = _launch(policy, control, handoff, text, errors)
+            except BaseException:
+                self._control.close()
+                self._handoff.close()
+                raise
+        self._end = weakref.finalize(self, _end, self._process, self._control, self._handoff)
+        forks.watch(self)
 
     def _first_report(self, errors: IO[bytes]) -> dict[str, Any]:
         """Return what the server says of itself. Before each module it imports it names that module."""
@@ -227,16 +240,22 @@ def _can_be_shown(policy: JailPolicy) -> None:
 def _server_program(policy: JailPolicy) -> str:
     """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
     at = 1 if "namespaces" in policy.layers else 0
+    packages = [_part(shown)[at] for shown in policy.packages]
+    if packages and at:
+        packages = [PACKAGES]  # where a tree holds nothing else
     plan = {
         "layers": frozenset(policy.layers),
         "interpreter": tuple(part[at] for part in policy.interpreter.parts),
-        "shown": tuple(_part(shown)[at] for shown in (*policy.packages, *policy.mounts)),
+        "shown": (*packages, *(_part(shown)[at] for shown in policy.mounts)),
         "path": tuple(entry[at] for entry in policy.path),
         "preload": policy.preload,
     }
     guest = bundle.source(guest_modules(), f"{bundle.PACKAGE}.main.install()")
-    serve = f"from {bundle.PACKAGE} import main, plan, server; server.serve(main.run, plan.Plan(**{plan!r}))"
-    return guest + bundle.source(_modules(_SERVE), serve)
+    serve = (
+        f"from {bundle.PACKAGE} import early, main, plan, server; "
+        f"server.serve(main.run, early.alone, plan.Plan(**{plan!r}))"
+    )
+    return _NO_HOOKS + guest + bundle.source(_modules(_SERVE), serve)
 
 
 @functools.cache

@@ -159,6 +159,7 @@ class _Process:
         return time.clock_gettime(self._clock)
 
     def forked(self) -> None:
+        """Let go of it without touching it."""
         pidfd, self._pidfd = self._pidfd, -1
         if pidfd != -1:
             os.close(pidfd)

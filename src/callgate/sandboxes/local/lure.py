@@ -21,11 +21,12 @@ from typing import Any, Self
 from callgate.errors import SandboxLost
 from callgate.sandboxes.local import cures
 from callgate.sandboxes.local.canary.outside import DATAGRAMS, PLACES, STREAMS
-from callgate.sandboxes.local.inside.identity import NOBODY
 from callgate.sandboxes.local.inside.syscalls import NUMBERS, number
 
 __all__ = ["Lure"]
 
+_NOBODY = 65534
+"""Whom the guests of root run as."""
 _CONTENT = b"bait"
 _SECONDS = 10.0
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - what is made there is made by mkdtemp
@@ -55,7 +56,7 @@ class Lure:
         self._python = python
         self._shown = [Path(each) for each in shown]
         self._token = secrets.token_hex(8)
-        self._user = NOBODY if os.geteuid() == 0 else -1
+        self._user = _NOBODY if os.geteuid() == 0 else -1
         self._open = ExitStack()
         self.listeners: dict[str, socket.socket] = {}
         """What is listened to, by name."""
@@ -63,7 +64,7 @@ class Lure:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._process = stack.enter_context(self._start_process())
-            stack.callback(self._process.kill)
+            stack.callback(self._kill)
             self._alive = os.pidfd_open(self._process.pid)
             stack.callback(os.close, self._alive)
             self._directory = self._lay_files(stack)
@@ -209,6 +210,10 @@ class Lure:
             return self.look() != self._owned
         except OSError:
             return True
+
+    def _kill(self) -> None:
+        with suppress(PermissionError):  # root without the power to: it ends with its standard input
+            self._process.kill()
 
     def _killed(self) -> bool:
         ended = select.poll()

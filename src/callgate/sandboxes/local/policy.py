@@ -60,12 +60,20 @@ def jail_policy(
 ) -> JailPolicy:
     """Return the policy these arguments of `LocalSandbox` ask for, with every layer but those they rule out.
 
+    With namespaces a guest finds packages at /packages and mounts at their targets, and nothing tells it where they
+    come from. Without, all is read where it really is, and more of the host is visible: the paths of the interpreter
+    and of packages, the names of all that is installed beside either, and for any other path that a program guesses,
+    whether it is there, its size, times and owner, and where a link leads; the host's name, and which process numbers
+    are in use. What files and directories contain stays closed.
+
     Args:
-        namespaces: use them; else a guest sees of the host's files what a tree would hold, where it really is.
-        preload: modules to import once for all guests.
-        packages: what else they can import: True for every directory that packages of this environment lie in, with all
-            that is in it; or names of distributions, whose requirements are included, and directories of modules.
-        mounts: target inside to file or directory of this host. Without namespaces a target has to be its own source.
+        namespaces: use them; else guests have no files of their own, and /tmp and /out cannot be written.
+        preload: modules to import once for all guests. What provides them is shown as if it was named in packages.
+        packages: what can be imported: True for every directory that packages of this environment lie in, with all that
+            is in it, also what tells of this host (.pth files, direct_url.json); or names of distributions, whose
+            requirements are included, and directories of modules.
+        mounts: target inside to file or directory of this host, with all that lies below, also what is mounted there.
+            Links are followed once, now. Without namespaces a target has to be its own source.
         python: the interpreter to run programs with, or None for the one under this process.
 
     Raises:

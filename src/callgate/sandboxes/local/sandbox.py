@@ -12,7 +12,7 @@ from callgate.errors import LimitExceeded, SandboxLost, UsageError
 from callgate.limits import Limits
 from callgate.sandboxes.channel import SocketGuest, awent_away, went_away
 from callgate.sandboxes.local import forks
-from callgate.sandboxes.local.establish import establish
+from callgate.sandboxes.local.establish import Standing, establish
 from callgate.sandboxes.local.forkserver import Bounds
 from callgate.sandboxes.local.guest import ENDING_SECONDS
 from callgate.sandboxes.local.policy import jail_policy
@@ -82,7 +82,7 @@ class LocalSandbox:
         self._seats = Seats(guests)
         self._lock = threading.Lock()
         self._pool: Pool | None = None
-        self._proof: Proof | None = None
+        self._standing: Standing | None = None
         self._closed = False
         forks.watch(self)
 
@@ -107,19 +107,17 @@ class LocalSandbox:
         Raises:
             SandboxUnavailable: if this host cannot isolate programs up to the floor.
         """
-        self._running()
-        assert self._proof is not None  # noqa: S101 - a server comes with one
-        return self._proof
+        return self._known().proof
 
     @property
     def python(self) -> str:
         """The version of Python that runs programs, as "3.11.7"."""
-        return self._running().server.python
+        return self._known().server.python
 
     @property
     def fixed_addresses(self) -> bool:
         """Whether addresses are equal in all guests. Where the host refuses, programs that use them may diverge."""
-        return self._running().server.fixed_addresses
+        return self._known().server.fixed_addresses
 
     def check(self) -> str:
         """Prove the isolation with guests that try to break it, unless that was done, and return the level.
@@ -128,7 +126,8 @@ class LocalSandbox:
             SandboxUnavailable: with `missing` and `cure`, if this host cannot isolate programs up to the floor.
             UsageError: if a module of `preload` cannot be imported, or the sandbox is closed.
         """
-        return self.proof.level
+        self._running()
+        return self.level
 
     def start(self, limits: Limits) -> SocketGuest:
         """Return a fresh guest, confined and waiting for its program.
@@ -220,10 +219,16 @@ class LocalSandbox:
             if self._pool is not None:
                 self._pool.close()
                 self._pool = None
-            standing = establish(self._policy, self._floor)
-            self._proof = standing.proof
-            self._pool = Pool(standing.server, self._spares)
+            self._standing = establish(self._policy, self._floor)
+            self._pool = Pool(self._standing.server, self._spares)
             return self._pool
+
+    def _known(self) -> Standing:
+        """Return what is known of the last fork server, which may be over; of a first one where there was none."""
+        if self._standing is None:
+            self._running()
+        assert self._standing is not None  # noqa: S101 - the server is its own
+        return self._standing
 
     def _check_open(self) -> None:
         if self._closed:

@@ -13,7 +13,7 @@ from pathlib import Path
 from callgate.errors import UsageError
 from callgate.sandboxes.local import packages as installed
 
-__all__ = ["Shown", "show_mounts", "show_packages"]
+__all__ = ["PACKAGES", "Shown", "show_mounts", "show_packages"]
 
 PACKAGES = "/packages"
 """Where packages appear, a directory for each place they come from."""

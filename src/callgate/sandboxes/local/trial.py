@@ -19,8 +19,9 @@ from callgate.codec import JSON, is_array, is_object
 from callgate.errors import SandboxLost
 from callgate.limits import Limits
 from callgate.sandboxes import bundle
-from callgate.sandboxes.base import BadFrame, EndFrame, Frames, frame
+from callgate.sandboxes.base import EndFrame, frame
 from callgate.sandboxes.channel import SocketGuest
+from callgate.sandboxes.frames import BadFrame, Frames
 from callgate.sandboxes.local.canary.attempts import ATTEMPTS
 from callgate.sandboxes.local.canary.outside import given
 from callgate.sandboxes.local.forkserver import Bounds, ForkServer
@@ -44,13 +45,15 @@ TELLING = 12
 NO_ANSWER = "the canary gave no answer"
 
 BUSY = """\
-import ctypes, signal
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+import ctypes, os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 libc, room, thread = ctypes.CDLL(None), ctypes.create_string_buffer(256), ctypes.c_ulong()
 libc.pthread_attr_init(room)
 libc.pthread_attr_setstacksize(room, ctypes.c_size_t(1 << 17))
 for _ in range(4):
-    libc.pthread_create(ctypes.byref(thread), room, libc.pause, None)
+    if libc.pthread_create(ctypes.byref(thread), room, libc.pause, None):
+        raise OSError("no thread")
+os.write(3, b'\\0\\0\\0\\x0e{"out":"busy"}')
 while True:
     pass
 """
@@ -181,7 +184,9 @@ def _endured(guest: SocketGuest) -> dict[str, list[str]]:
 
 
 def _measured(guest: SocketGuest, process: int) -> bool:
-    """Say whether the processor time of a guest can be seen to grow."""
+    """Say whether the processor time of a guest can be seen to grow, once it says that it is busy."""
+    if guest.receive(SECONDS) != frame({"out": "busy"}):
+        return False
     used, deadline = guest.cpu_seconds(), time.monotonic() + SECONDS
     while guest.cpu_seconds() < used + MEASURED_SECONDS:
         if _ended(process, 0.001) or time.monotonic() > deadline:

@@ -79,7 +79,8 @@ def _landlock(plan: Plan) -> Landlock:
         if not os.access(path, os.R_OK):
             raise Mistake(f"{path} is closed to the user that programs run as, or one of the directories above it is")
     readable = [*places.readable(plan.interpreter, plan.namespaces), *plan.shown]
-    listed = [path for path in sys.path if os.path.isdir(path)]  # by an import
+    below = tuple(f"{path}/" for path in readable)
+    listed = [path for path in sys.path if os.path.isdir(path) and not f"{path}/".startswith(below)]  # by an import
     return Landlock(readable, listed, tree.OWN if plan.namespaces else ())
 
 

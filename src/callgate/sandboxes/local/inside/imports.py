@@ -8,9 +8,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 from .kernel import LayerMissing, Mistake
+from .plan import Plan
+
+Alone: TypeAlias = Callable[[Callable[[], object]], int]
 
 STANDARD = """
     abc array ast asyncio base64 bisect calendar cmath collections concurrent.futures contextlib copy csv
@@ -26,6 +31,7 @@ _ONE_THREAD = """
 """
 _FOLDERS = re.compile(r"(?:/[^\s/'\"]+)+/(?=[^\s/'\"])")
 _ERROR = 500
+_LOOKS = 10_000
 
 
 def standard() -> None:
@@ -36,33 +42,42 @@ def standard() -> None:
         importlib.import_module(name)
 
 
-def others(path: Iterable[str], preload: Iterable[str], proc: int, tell: Callable[[str], None]) -> None:
+def others(plan: Plan, proc: int, alone: Alone, tell: Callable[[str], None]) -> None:
     """Import the modules that are asked for.
 
     Args:
-        path: where they are found, after the standard library's places.
-        preload: their names.
+        plan: which they are, and where they are found.
         proc: a descriptor of /proc.
+        alone: does something before there is a host, and returns how many threads are left of it.
         tell: is called with each name before it is imported, which may be the end of this process.
 
     Raises:
-        Mistake: if one cannot be imported, or starts a thread: forked guests would be without it.
+        Mistake: if one cannot be imported, or leaves a thread behind: forked guests would be without it.
     """
-    sys.path.extend(path)
-    for name in preload:
+    sys.path.extend(plan.path)
+    for name in plan.preload:
         tell(name)
         try:
-            importlib.import_module(name)
+            left = alone(partial(importlib.import_module, name))
         except BaseException as error:  # noqa: BLE001 - SystemExit too
             text = _FOLDERS.sub("", str(error))[:_ERROR]
             raise Mistake(f"preload: importing {name!r} fails with {type(error).__name__}: {text}") from None
-        if (threads := _threads(proc)) > 1:
+        if left or not _single(proc):
             raise Mistake(
-                f"preload: importing {name!r} starts threads ({threads - 1}), which forked guests would be without; "
+                f"preload: importing {name!r} starts threads, which forked guests would be without; "
                 "leave it to the programs to import it"
             )
     sys.stdout.flush()
     sys.stderr.flush()
+
+
+def _single(proc: int) -> bool:
+    """Say whether this process has one thread, once those that are ending are gone."""
+    for _ in range(_LOOKS):
+        if _threads(proc) == 1:
+            return True
+        os.sched_yield()
+    return False
 
 
 def _threads(proc: int) -> int:

@@ -16,8 +16,10 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+_MOST = 6
+_call = ctypes.CDLL(None, use_errno=True).syscall
+_call.restype, _call.argtypes = ctypes.c_long, [ctypes.c_long, *[ctypes.c_void_p] * _MOST]
+_REST = tuple((0,) * (_MOST - given) for given in range(_MOST + 1))
 
 
 class LayerMissing(Exception):
@@ -61,8 +63,7 @@ def syscall(layer: str, name: str, *arguments: int | bytes) -> int:
     nr = number(name)
     if nr is None:
         raise LayerMissing(layer, f"{name} is unknown on this processor")
-    words = [ctypes.c_long(word) if isinstance(word, int) else ctypes.c_char_p(word) for word in arguments]
-    result = _libc.syscall(ctypes.c_long(nr), *words)
+    result: int = _call(nr, *arguments, *_REST[len(arguments)])
     if result == -1:
         code = ctypes.get_errno()
         raise LayerMissing(layer, f"{name}: {os.strerror(code)}", code)

@@ -46,7 +46,7 @@ def launch(
         arguments: the interpreter's.
     """
     try:
-        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        proc = _proc()
         if namespaces:
             if not _unshare_as_root():
                 own_mounts(proc)
@@ -55,7 +55,7 @@ def launch(
             tree.enter(parts + [tree.data(*each) for each in mounts])
         if os.geteuid() == 0:
             identity.become_nobody()
-        executable = interpreter[0][1] if namespaces else interpreter[0][0]
+        executable, *libraries = (target if namespaces else source for source, target in interpreter)
         if not (namespaces or os.access(os.__file__, os.R_OK)):
             raise LayerMissing("a readable interpreter", "its library is closed to the user it would run as")
         rlimits.settle_stack()
@@ -63,14 +63,21 @@ def launch(
         _place({STDIN: program, CONTROL: control, HANDOFF: handoff, PROC: proc})
         control = CONTROL
         environment = {"PYTHONHASHSEED": "0", "TZ": "UTC"}
-        if executable.startswith(tree.HOME):
-            environment["LD_LIBRARY_PATH"] = f"{tree.HOME}/lib"  # a shared libpython is looked for at its first place
+        if libraries:  # a shared libpython is looked for where it was first installed
+            environment["LD_LIBRARY_PATH"] = ":".join(libraries)
         os.execve(executable, [executable, *arguments], environment)  # noqa: S606 - no shell is the point
     except (LayerMissing, Mistake) as problem:
         problem.report(control)
     except OSError as error:
         LayerMissing.because("a readable interpreter", error).report(control)
     os._exit(1)
+
+
+def _proc() -> int:
+    try:
+        return os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LayerMissing.because("/proc", error) from None
 
 
 def _unshare_as_root() -> bool:

@@ -28,7 +28,7 @@ def hidden(root: str, libraries: tuple[str, ...]) -> list[str]:
     """
     paths = ["usr/etc", "usr/src", "usr/lib/python3/dist-packages"]
     paths += [f"usr/local/{name}" for name in ("etc", "src", "share/ca-certificates")]
-    for folder in (*libraries, "usr/lib", "usr/local/lib"):
+    for folder in (*libraries, *(f"usr/{place}{kind}" for place in ("", "local/") for kind in ("lib", "lib64"))):
         versions = [name for name in listed(f"{root}{folder}") if name.startswith("python3")]
         paths += [f"{folder}/{name}/{kind}-packages" for name in versions for kind in ("site", "dist")]
     found = [f"{root}{path}" for path in dict.fromkeys(paths)]

@@ -86,20 +86,25 @@ def running() -> int:
     No file tells: /proc shows neither the processes of another container nor whose a closed one is. But a new process
     is refused for the limit (EAGAIN) before it is for where its descriptor should go (EFAULT), so none is ever made.
     """
-    low, high = 0, _MOST_RUNNING
+    low, high = 0, 1
+    while high < _MOST_RUNNING and not _may_run(high):
+        low, high = high + 1, high * 4
     while low < high:
         middle = (low + high) // 2
-        _set(resource.RLIMIT_NPROC, middle, resource.RLIM_INFINITY)
-        try:
-            syscall(_LAYER, "clone", _CLONE_VM | _CLONE_PIDFD, _NOWHERE, _NOWHERE, 0, 0)
-        except LayerMissing as missing:
-            if missing.code == EAGAIN:
-                low = middle + 1
-                continue
-            if missing.code != EFAULT:
-                raise
-        high = middle
+        low, high = (low, middle) if _may_run(middle) else (middle + 1, high)
     return max(low - 1, 0)
+
+
+def _may_run(processes: int) -> bool:
+    """Say whether a user with that limit could start one more."""
+    _set(resource.RLIMIT_NPROC, processes, resource.RLIM_INFINITY)
+    try:
+        syscall(_LAYER, "clone", _CLONE_VM | _CLONE_PIDFD, _NOWHERE, _NOWHERE, 0, 0)
+    except LayerMissing as missing:
+        if missing.code not in (EAGAIN, EFAULT):
+            raise
+        return missing.code == EFAULT
+    raise LayerMissing(_LAYER, "clone: took a descriptor that has no place")
 
 
 def settle_stack() -> None:

@@ -27,11 +27,11 @@ from .syscalls import AUDIT_ARCH, MACHINE, number
 
 ALLOWED = {
     "files and descriptors": """
-        read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range lseek open
+        read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close lseek open
         openat creat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd
         chdir fchdir getdents getdents64 statfs fstatfs mkdir mkdirat rmdir unlink unlinkat rename renameat
         renameat2 link linkat symlink symlinkat chmod fchmod fchmodat fchmodat2 truncate ftruncate fallocate
-        utime utimes utimensat futimesat umask fsync fdatasync fadvise64 copy_file_range sendfile dup dup2 dup3
+        utime utimes utimensat futimesat umask fadvise64 copy_file_range sendfile dup dup2 dup3
         pipe pipe2
     """,
     "waiting": """
@@ -45,7 +45,7 @@ ALLOWED = {
         mmap munmap mprotect mremap madvise brk msync
     """,
     "threads": """
-        futex futex_waitv set_robust_list get_robust_list rseq set_tid_address gettid sched_yield
+        futex_waitv set_robust_list get_robust_list rseq set_tid_address gettid sched_yield
         sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min exit
         exit_group restart_syscall
     """,
@@ -107,7 +107,7 @@ _ABOUT_SOMEBODY = """
 Code: TypeAlias = list[tuple[int, int, int, int]]
 """Instructions of classic BPF: code, jump if true, jump if false, operand."""
 
-_LOAD, _JUMP, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _JUMP, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x45, 0x06
 _NR, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; both processors are little-endian
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _SET_MODE_FILTER = 1
@@ -115,7 +115,9 @@ _X32 = 0x40000000
 _INSTRUCTION = Struct("=HBBI")
 
 _AF_UNIX = 1
-_CLONE_THREAD, _CLONE_PTRACE, _CLONE_UNTRACED = 0x00010000, 0x00002000, 0x00800000
+_CLONE_THREAD, _CLONE_PTRACE, _CLONE_UNTRACED = 0x00010F00, 0x00002000, 0x00800000
+"""A thread shares memory, directory, descriptors and signals: the limit of descriptors counts for each table."""
+_CLOSE_RANGE_UNSHARE = 2
 _CLONE_NEW = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
 _FIRST = 1
 """The process id of every guest that is the first of its own namespace."""
@@ -131,6 +133,8 @@ _FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 1030, 1032)  # F_DUPFD GETFD SETFD GETFL SET
 _FCNTL_LOCKS = (6, 7)  # F_SETLK SETLKW
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
 _SOCKET_OPTIONS = (3, 4, 30, 38, 39)  # SO_TYPE ERROR ACCEPTCONN PROTOCOL DOMAIN: none hands out a descriptor
+_FUTEX_FLAGS = 128 | 256  # FUTEX_PRIVATE_FLAG FUTEX_CLOCK_REALTIME
+_FUTEX_PI = (6, 7, 8, 11, 12, 13)  # LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_REQUEUE_PI CMP_REQUEUE_PI LOCK_PI2
 _MSG_OOB = 1
 _PRCTL_ALLOWED = (15, 16, 0x53564D41)  # PR_SET_NAME GET_NAME SET_VMA
 
@@ -177,8 +181,9 @@ def _rules() -> dict[str, Code]:
         # Threads only. clone3 hides its flags behind a pointer; libc falls back to clone.
         "clone": [
             (_LOAD, 0, 0, _ARGUMENTS),
-            (_ANY_BIT, 2, 0, _CLONE_NEW | _CLONE_PTRACE | _CLONE_UNTRACED),
-            (_ANY_BIT, 0, 1, _CLONE_THREAD),
+            (_ANY_BIT, 3, 0, _CLONE_NEW | _CLONE_PTRACE | _CLONE_UNTRACED),
+            (_AND, 0, 0, _CLONE_THREAD),
+            (_EQUAL, 0, 1, _CLONE_THREAD),
             _return(_ALLOW),
             _return(_ERRNO | EPERM),
         ],
@@ -201,6 +206,20 @@ def _rules() -> dict[str, Code]:
             _return(_ALLOW),
             _return(_ERRNO | EPERM),  # an address: only the other end of a pair may be sent to
         ],
+        "close_range": [
+            (_LOAD, 0, 0, _ARGUMENTS + 2 * 8),
+            (_ANY_BIT, 1, 0, _CLOSE_RANGE_UNSHARE),
+            _return(_ALLOW),
+            _return(_ERRNO | EPERM),
+        ],
+        # What inherits priority names a process by its number, and has been a hole of the kernel more than once.
+        "futex": [
+            (_LOAD, 0, 0, _ARGUMENTS + 8),
+            (_AND, 0, 0, ~_FUTEX_FLAGS & 0xFFFFFFFF),
+            *_among(1, _FUTEX_PI, _ERRNO | ENOSYS, _return(_ALLOW))[1:],
+        ],
+        # Nothing a guest writes outlives it, and what it only reads would make the host write to its disk.
+        **{name: [_return(_ERRNO)] for name in ("fsync", "fdatasync")},
         "prlimit64": _among(0, (0,), _ALLOW, _return(_ERRNO | EPERM)),
         "ioctl": _among(1, _IOCTL_ALLOWED, _ALLOW, _return(_ERRNO | ENOTTY)),
         # Locks are granted without being taken: a guest has nobody to share a file with, and a real lock on a file of

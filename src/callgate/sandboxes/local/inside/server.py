@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from . import addresses, identity, imports, namespaces, rlimits, tree
 from .confine import CHANNEL, Confinement, standard_descriptors
@@ -24,19 +24,22 @@ from .plan import Plan
 
 READY = b"+"
 
+Run: TypeAlias = Callable[[int], NoReturn]
+
 _ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "TZ": "UTC", "USER": "guest"}  # noqa: S108
 _KEPT_FREE = 16
 
 
-def serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
+def serve(run: Run, alone: imports.Alone, plan: Plan) -> NoReturn:
     """Serve guests until the host closes the control socket, or report what is missing and exit.
 
     Args:
         run: takes a guest's channel and runs one program.
+        alone: does something before there is a host, and returns how many threads are left of it.
         plan: how guests are confined, and what they find.
     """
     try:
-        _serve(run, plan)
+        _serve(run, alone, plan)
     except (LayerMissing, Mistake) as problem:
         problem.report(CONTROL)
     except OSError as error:
@@ -45,8 +48,8 @@ def serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
         os._exit(1)  # never back to an interpreter that would run what else there is, or wait for threads
 
 
-def _serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
-    confinement = _prepare(plan)
+def _serve(run: Run, alone: imports.Alone, plan: Plan) -> NoReturn:
+    confinement = _prepare(plan, alone)
     me = os.pidfd_open(os.getpid())
     handoff = socket.socket(fileno=HANDOFF)
     if plan.namespaces:
@@ -70,7 +73,7 @@ def _serve(run: Callable[[int], NoReturn], plan: Plan) -> NoReturn:
     os._exit(0)
 
 
-def _prepare(plan: Plan) -> Confinement:
+def _prepare(plan: Plan, alone: imports.Alone) -> Confinement:
     """Set up everything guests share. Returns in the first process of a pid namespace, if that is in the plan."""
     if plan.namespaces:
         namespaces.own_everything(PROC)
@@ -87,7 +90,7 @@ def _prepare(plan: Plan) -> Confinement:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guests are reaped by the kernel
     imports.standard()
     with tree.scratch() if plan.namespaces and plan.preload else contextlib.nullcontext():
-        imports.others(plan.path, plan.preload, PROC, lambda name: _tell(importing=name))
+        imports.others(plan, PROC, alone, lambda name: _tell(importing=name))
     confinement = Confinement(plan, PROC)
     os.close(PROC)
     return confinement
@@ -112,7 +115,7 @@ def _settle() -> None:
     gc.disable()
 
 
-def _become_guest(handoff: socket.socket, confinement: Confinement, run: Callable[[int], NoReturn]) -> NoReturn:
+def _become_guest(handoff: socket.socket, confinement: Confinement, run: Run) -> NoReturn:
     """Fetch a channel, confine this process, tell the host, and run. Nothing untrusted runs before the end."""
     os.close(CONTROL)
     _schedule(os.SCHED_OTHER)

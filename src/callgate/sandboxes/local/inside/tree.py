@@ -80,7 +80,7 @@ def enter(parts: list[Part]) -> None:
     for content, path in links:
         os.makedirs(os.path.dirname(path.lstrip("/")) or ".", exist_ok=True)
         os.symlink(content, path.lstrip("/"))
-    for path in places.hidden("", (f"{HOME.lstrip('/')}/lib",)):
+    for path in places.hidden("", ("python/lib", "python/lib64")):
         flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
         syscall(_LAYER, "mount", b"tmpfs", os.fsencode(path), b"tmpfs", flags, b"size=4k,mode=755")
     for path in OWN:

@@ -1,0 +1,137 @@
+"""What the benchmarks share: samples, figures beside their baselines, and how they are shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import operator
+import os
+import platform
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Samples = defaultdict[str, list[float]]
+"""Name of a measurement to its seconds, one per round."""
+
+Table = tuple[tuple[str, str, str, str, float | None, bool], ...]
+"""Name, sample, name of its baseline, sample of that, target, and whether the target is milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure beside a baseline."""
+
+    name: str
+    milliseconds: float
+    baseline: str
+    baseline_ms: float
+    ratio: float
+    target: float | None
+    """The most `ratio` may be, or where `absolute` is set `milliseconds`; None where there is none."""
+    absolute: bool = False
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether the target is met."""
+        return None if self.target is None else (self.milliseconds if self.absolute else self.ratio) <= self.target
+
+    def cells(self) -> tuple[str, ...]:
+        """Return what `show` prints."""
+        target = "" if self.target is None else f"{self.target:g} ms" if self.absolute else f"{self.target:g} x"
+        figures = f"{self.milliseconds:.3f}", self.baseline, f"{self.baseline_ms:.3f}", f"{self.ratio:.2f} x"
+        return (self.name, *figures, target, _MET[self.ok])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One figure that stands for itself."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    """The most it may be; None where there is no such bound."""
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether the target is met."""
+        return None if self.target is None else self.value <= self.target
+
+    def cells(self) -> tuple[str, ...]:
+        """Return what `show` prints."""
+        target = "" if self.target is None else f"{self.target:g} {self.unit}"
+        return (self.name, f"{self.value:,.4g}", self.unit, target, _MET[self.ok])
+
+
+_MET = {None: "", True: "ok", False: "MISSED"}
+
+
+def expect(found: object, wanted: object, told: object) -> None:
+    """Stop where something measured did not happen."""
+    if found != wanted:
+        raise RuntimeError(f"expected {wanted!r}, got {found!r}: {str(told)[:500]}")
+
+
+def rows(table: Table, samples: Samples) -> list[Row]:
+    """Return the figures: medians, and medians of the ratios of each round."""
+    found = list[Row]()
+    for name, key, baseline, base_key, target, absolute in table:
+        ratios = map(operator.truediv, samples[key], samples[base_key])
+        found.append(
+            Row(
+                name=name,
+                milliseconds=statistics.median(samples[key]) * 1000,
+                baseline=baseline,
+                baseline_ms=statistics.median(samples[base_key]) * 1000,
+                ratio=statistics.median(ratios),
+                target=target,
+                absolute=absolute,
+            )
+        )
+    return found
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return the arguments that every benchmark has."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    arguments.add_argument("--rounds", type=int, default=7, help="how often everything is measured (7)")
+    return arguments
+
+
+def report(about: dict[str, Any], found: list[Row], facts: Sequence[Fact] = (), *, began: float, as_json: bool) -> None:
+    """Print everything.
+
+    Args:
+        about: what was measured.
+        found: the figures with a baseline.
+        facts: the others.
+        began: when it began, by `time.perf_counter`.
+        as_json: print JSON in place of a table.
+    """
+    about = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count(), **about}
+    if as_json:
+        figures: dict[str, Any] = {"about": about, "rows": [{**asdict(row), "ok": row.ok} for row in found]}
+        if facts:
+            figures["facts"] = [{**asdict(fact), "ok": fact.ok} for fact in facts]
+        print(json.dumps(figures, indent=2))
+        return
+    print(", ".join(f"{key} {value}" for key, value in about.items()), f"({time.perf_counter() - began:.0f} s)\n")
+    _show([("", "ms", "baseline", "ms", "ratio", "target", ""), *(row.cells() for row in found)], left=(0, 2))
+    if facts:
+        print()
+        _show([fact.cells() for fact in facts], left=(0, 2))
+
+
+def _show(lines: list[tuple[str, ...]], left: Sequence[int]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        print("  ".join(cells).rstrip())
