@@ -20,8 +20,6 @@ __all__ = ["CheckpointJournal", "Durability", "checkpoint_journal"]
 
 KEPT = "kept/"
 """Begins the keys of values that belong to the whole thread."""
-PAUSES = "pauses/"
-"""Begins the keys of pauses. They count what one run of a node asked, so another run never adopts them."""
 
 WAIT_SECONDS = 5.0
 """How long the rows of this checkpoint and of those around it are waited for."""
@@ -70,15 +68,9 @@ class CheckpointJournal:
     ) -> None:
         self._place, self._require, self._tell = place, require_durable, tell
         self._chains: dict[str, Chain] = {}
-        self._origins: dict[str, Chain] = {}
         self._own: CheckpointTuple | None = None
         self.durability: Durability | None = None
         """None until the first write is about to start."""
-
-    @property
-    def pauses(self) -> str:
-        """The key for the pauses of this node run."""
-        return f"{PAUSES}{self._place.task}"
 
     # ---- JournalStore
 
@@ -112,19 +104,6 @@ class CheckpointJournal:
         """The awaitable twin of `read`."""
         return await acarry_out(self._place.saver, self._read(key))
 
-    # ---- beside it
-
-    def pauses_before(self, key: str) -> list[str]:
-        """Return the pauses that were recorded where the lines under key were adopted from; nothing if they were not.
-
-        An answer that is already there when an adopted action asks for the first time was given to the last of these.
-        """
-        return carry_out(self._place.saver, self._pauses_before(key))
-
-    async def apauses_before(self, key: str) -> list[str]:
-        """The awaitable twin of `pauses_before`."""
-        return await acarry_out(self._place.saver, self._pauses_before(key))
-
     # ---- both ways
 
     def _chain(self, place: Place, key: str) -> Chain:
@@ -147,7 +126,7 @@ class CheckpointJournal:
     def _read(self, key: str) -> Steps[list[str]]:
         chain = self._chain(self._place, key)
         lines = yield from read_rows(chain)
-        if not lines and not key.startswith((KEPT, PAUSES)):
+        if not lines and not chain.of_thread:
             lines = yield from self._adopted(chain)
         self._chains[key] = chain
         return lines
@@ -161,14 +140,7 @@ class CheckpointJournal:
         if origin is None:
             return []
         yield from adopt(origin, chain)
-        self._origins[chain.key] = origin[0]
         return origin[1]
-
-    def _pauses_before(self, key: str) -> Steps[list[str]]:
-        origin = self._origins.get(key)
-        if origin is None:
-            return []
-        return (yield from read_rows(origin.beside(f"{PAUSES}{origin.task}")))
 
     # ---- the checkpoint's own rows
 
@@ -204,7 +176,7 @@ class CheckpointJournal:
             now = time.monotonic()
             late = late or (now if place.ancestors and not missing else None)
             if now - began > WAIT_SECONDS or (late is not None and now - late > LATE_SECONDS):
-                return Durability(holds=False, reason=_not_stored(self._own is None and not missing))
+                return Durability(holds=False, reason=_not_stored(late is not None))
             yield from pause(delay)
             delay = min(delay * 1.5, 0.05)
         if type(place.saver) is InMemorySaver:

@@ -70,10 +70,6 @@ class Chain:
         self._after = ""
         self._rows = self._chars = 0
 
-    def beside(self, key: str) -> Chain:
-        """Return a new chain at the same place."""
-        return Chain(self._place, key, of_thread=self.of_thread)
-
     def config(self, chunk: int, *, new: bool = False) -> RunnableConfig:
         """Return the config of a chunk; new leaves out its id, as `put` wants it."""
         # Postgres prunes a namespace with a colon together with the root checkpoint that its metadata names.

@@ -1,0 +1,207 @@
+"""Copies of a checkpoint: what `update_state`, forks and time travel make of a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.types import Command
+from langgraph_durable import ANSWER, WRITES, Life, effects, graph_of
+from langgraph_savers import aopen_saver, open_saver
+
+HALF = ["book 1", "book 3", "pay 2"]
+"""What happens until the second question."""
+
+
+class Thread:
+    """One thread of the graph that pauses twice, in this process."""
+
+    def __init__(self, saver: Any, folder: Path, loop: asyncio.AbstractEventLoop | None = None, **given: Any) -> None:
+        ledger = str(folder / uuid.uuid4().hex)
+        self.life = Life(
+            kind="", address="", thread=uuid.uuid4().hex, ledger=ledger, is_async=loop is not None, **given
+        )
+        self.graph, self._loop = graph_of(self.life, saver), loop
+
+    def config(self, at: str | None = None) -> Any:
+        return {"configurable": {"thread_id": self.life.thread, "checkpoint_ns": "", "checkpoint_id": at}}
+
+    def go(self, input: Any, at: str | None = None, **given: Any) -> Any:
+        if self._loop is None:
+            result = self.graph.invoke(input, self.config(at), **given)
+        else:
+            result = self._loop.run_until_complete(self.graph.ainvoke(input, self.config(at), **given))
+        asked = [call["id"].rpartition("/")[2] for one in result.get("__interrupt__", ()) for call in one.value]
+        return asked or list(result["answers"].values())
+
+    def update(self, at: str | None = None, **given: Any) -> None:
+        values = {"note": "changed"}
+        if self._loop is None:
+            self.graph.update_state(self.config(at), values, **given)
+        else:
+            self._loop.run_until_complete(self.graph.aupdate_state(self.config(at), values, **given))
+
+    def history(self) -> list[Any]:
+        """Return the states, newest first."""
+        if self._loop is None:
+            return list(self.graph.get_state_history(self.config()))
+
+        async def listed() -> list[Any]:
+            return [one async for one in self.graph.aget_state_history(self.config())]
+
+        return self._loop.run_until_complete(listed())
+
+    @property
+    def head_id(self) -> str:
+        return self.history()[0].config["configurable"]["checkpoint_id"]
+
+    def happened(self) -> list[str]:
+        return sorted(one for one in effects(self.life.ledger) if one != "model")
+
+    def models(self) -> int:
+        return effects(self.life.ledger).count("model")
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "asqlite", "apostgres"])
+def thread(request: pytest.FixtureRequest, address_of: Callable[[str], str], tmp_path: Path) -> Iterator[Thread]:
+    """A thread that waits at its second question, over each saver in turn."""
+    kind = request.param
+    if not kind.startswith("a"):
+        with open_saver(kind, address_of(kind)) as saver:
+            yield at_the_second_question(Thread(saver, tmp_path))
+        return
+    with asyncio.Runner() as runner:
+        opened = aopen_saver(kind, address_of(kind))
+        saver = runner.run(opened.__aenter__())
+        yield at_the_second_question(Thread(saver, tmp_path, runner.get_loop()))
+        runner.run(opened.__aexit__(None, None, None))
+
+
+def at_the_second_question(thread: Thread) -> Thread:
+    assert thread.go({"note": "go"}) == ["4"]
+    assert thread.go(Command(resume=["approve"])) == ["7"]
+    assert thread.happened() == HALF
+    return thread
+
+
+def finished(thread: Thread, *, times: int = 1) -> bool:
+    return thread.happened() == sorted(WRITES * times)
+
+
+# ---- the same checkpoint
+
+
+def test_a_resume_goes_on(thread: Thread) -> None:
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread)
+
+
+def test_no_answer_asks_the_same_again(thread: Thread) -> None:
+    assert [thread.go(None), thread.go(None)] == [["7"], ["7"]]
+    assert thread.happened() == HALF
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread)
+
+
+def test_a_resume_with_an_update_goes_on(thread: Thread) -> None:
+    assert thread.go(Command(resume=["approve"], update={"note": "changed"})) == [ANSWER]
+    assert finished(thread)
+
+
+def test_a_resume_with_the_id_of_the_head_goes_on(thread: Thread) -> None:
+    assert thread.go(Command(resume=["approve"]), at=thread.head_id) == [ANSWER]
+    assert finished(thread)
+
+
+def test_a_resume_at_a_superseded_checkpoint_gives_the_old_answer_again(thread: Thread) -> None:
+    paused = thread.head_id
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert thread.go(Command(resume=["reject"]), at=paused) == [ANSWER]
+    assert finished(thread)
+
+
+# ---- adopted
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+@pytest.mark.parametrize("then", ["resume", "none"])
+def test_an_update_while_paused_repeats_nothing(thread: Thread, then: str, updates: int) -> None:
+    for _ in range(updates):
+        thread.update(as_node="model")
+    if then == "none":
+        assert thread.go(None) == ["7"]
+        assert thread.happened() == HALF
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread)
+    assert thread.models() == 1
+
+
+def test_updates_between_all_pauses_repeat_nothing(thread: Thread) -> None:
+    for _ in range(3):
+        thread.update(as_node="model")
+        assert thread.go(None) == ["7"]
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread)
+
+
+def test_the_head_entered_by_its_id_while_paused_repeats_nothing(thread: Thread) -> None:
+    assert thread.go(None, at=thread.head_id) == ["7"]
+    assert thread.happened() == HALF
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread)
+
+
+def test_what_was_adopted_is_left_alone_where_it_was(thread: Thread) -> None:
+    paused = thread.head_id
+    thread.update(as_node="model")
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert thread.go(Command(resume=["approve"]), at=paused) == [ANSWER]
+    assert thread.happened() == sorted([*WRITES, "pay 5"])  # each of the two branches was told to pay
+
+
+# ---- another way
+
+
+def test_going_back_to_a_finished_node_runs_it_as_new(thread: Thread) -> None:
+    paused = thread.head_id
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert thread.go(None, at=paused) == ["4"]
+    assert thread.happened() == sorted([*WRITES, "book 1"])
+    assert thread.go(Command(resume=["approve"])) == ["7"]
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread, times=2)
+
+
+def test_an_update_of_a_finished_node_runs_it_as_new(thread: Thread) -> None:
+    paused = thread.head_id
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    thread.update(at=paused, as_node="model")
+    assert thread.go(None) == ["4"]
+    assert thread.happened() == sorted([*WRITES, "book 1"])
+
+
+def test_a_pause_on_another_way_is_adopted_there(thread: Thread) -> None:
+    paused = thread.head_id
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert thread.go(None, at=paused) == ["4"]
+    thread.update(as_node="model")
+    assert thread.go(Command(resume=["approve"])) == ["7"]
+    assert thread.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(thread, times=2)
+
+
+def test_going_back_before_the_model_asks_the_model_again(thread: Thread) -> None:
+    first = next(one for one in thread.history() if one.next == ("model",))
+    assert thread.go(None, at=first.config["configurable"]["checkpoint_id"]) == ["4"]
+    assert thread.models() == 2
+    assert thread.happened() == sorted([*HALF, "book 1"])
+
+
+def test_a_new_input_while_paused_begins_anew(thread: Thread) -> None:
+    assert thread.go({"note": "something else"}) == ["4"]
+    assert thread.models() == 2
+    assert thread.happened() == sorted([*HALF, "book 1"])
