@@ -232,8 +232,8 @@ def tampered(place: Place, change: Callable[[dict[str, Any]], object]) -> None:
     fields = json.loads(chain.row(["one"]).text)
     changed = change(fields)
     text = json.dumps(fields) if changed is None else changed
-    place.saver.put(chain.config(0, new=True), *chain.checkpoint(), {})
-    place.saver.put_writes(chain.config(0), [(rows.CHANNEL, text)], chain.next_id())
+    place.saver.put(*chain.checkpoint())
+    place.saver.put_writes(chain.config, [(rows.CHANNEL, text)], chain.next_id())
 
 
 @pytest.mark.parametrize(
