@@ -35,18 +35,55 @@ from callgate_langgraph.stale_resume import (
     interrupts_shown,
 )
 
-__all__ = ["ANSWER", "PROGRAM", "SHAPES", "WRITES", "Life", "config_of", "effects", "graph_of", "input_of", "said"]
+__all__ = [
+    "ANSWER",
+    "SANDBOX",
+    "SHAPES",
+    "WRITES",
+    "Life",
+    "answers",
+    "answers_in",
+    "config_of",
+    "effects",
+    "graph_of",
+    "happened",
+    "input_of",
+    "said",
+    "writes",
+]
 
-PROGRAM = """
+
+def program(first: int = 0) -> str:
+    """Return the program of an action; all its calls have numbers of their own above first."""
+    return f"""
 seen = [look(n=n) for n in range(2)]
-a = book(n=1)
-b = pay(n=2)
-c, d = call_tools([("book", {"n": 3}), ("look", {"n": 4})])
-e = pay(n=5)
+a = book(n={first + 1})
+b = pay(n={first + 2})
+c, d = call_tools([("book", {{"n": {first + 3}}}), ("look", {{"n": {first + 4}}})])
+e = pay(n={first + 5})
 [a, b, c, d, e]
 """
-ANSWER = [10, 20, 30, 40, 50]
-WRITES = ["book 1", "pay 2", "book 3", "pay 5"]
+
+
+def answer(first: int = 0) -> list[int]:
+    """Return the value of `program`."""
+    return [10 * (first + n) for n in range(1, 6)]
+
+
+def writes(actions: int = 1) -> list[str]:
+    """Return what the programs of a message do, sorted."""
+    firsts = range(0, 10 * actions, 10)
+    return sorted(
+        f"{name} {first + n}" for first in firsts for name, n in (("book", 1), ("pay", 2), ("book", 3), ("pay", 5))
+    )
+
+
+def answers(actions: int) -> list[list[int]]:
+    """Return the values of the programs of a message."""
+    return [answer(first) for first in range(0, 10 * actions, 10)]
+
+
+ANSWER, WRITES = answer(), writes()
 
 SANDBOX = FakeSandbox()
 SHAPES = ("plain", "sub", "sub True", "sub own", "send", "two", "function", "entrypoint", "task")
@@ -90,7 +127,6 @@ class Life:
     """Number of the moment to die at, counted from 0; None lives on."""
     clear: bool = True
     """Whether the stale resume value is cleared."""
-    program: str = PROGRAM
     actions: int = 1
     require_durable: bool = False
 
@@ -307,12 +343,17 @@ def value_of(outcome: Any) -> Any:
 # ---- the graph
 
 
+def calls_of(life: Life) -> list[dict[str, str]]:
+    """Return what a model asks for: ids are never the same twice."""
+    return [{"id": f"{at}-{uuid.uuid4().hex[:8]}", "program": program(10 * at)} for at in range(life.actions)]
+
+
 def graph_of(life: Life, saver: Any) -> Any:
     """Build the graph of a life's shape."""
 
     def model(_: Any) -> dict[str, Any]:
         life.note("model")
-        return {"calls": [{"id": uuid.uuid4().hex[:8], "program": life.program} for _ in range(life.actions)]}
+        return {"calls": calls_of(life)}
 
     def node(state: Any, runtime: Runtime, config: RunnableConfig) -> Any:
         return run_node(NodeRun(life=life, calls=state["calls"], runtime=runtime, config=config))
@@ -336,6 +377,10 @@ def graph_of(life: Life, saver: Any) -> Any:
     if life.shape == "send":
         builder.add_node("tools", tools)
         builder.add_conditional_edges("model", lambda state: [Send("tools", {"calls": [c]}) for c in state["calls"]])
+        return builder.compile(checkpointer=saver)
+    if life.shape == "same sub twice":
+        builder.add_node("tools", tools_graph(None))
+        builder.add_conditional_edges("model", lambda state: [Send("tools", {"calls": state["calls"]})] * 2)
         return builder.compile(checkpointer=saver)
     if life.shape.startswith("sub"):
         own = {"sub": None, "sub True": True, "sub own": InMemorySaver(), "sub False": False}[life.shape]
@@ -364,7 +409,7 @@ def function_graph(life: Life, saver: Any, tools: Callable[..., Any]) -> Any:
     @task
     def model() -> list[dict[str, str]]:
         life.note("model")
-        return [{"id": uuid.uuid4().hex[:8], "program": life.program} for _ in range(life.actions)]
+        return calls_of(life)
 
     if life.is_async and not life.sync_node:
 
@@ -407,15 +452,25 @@ def input_of(life: Life) -> Any:
     return {"start": {"note": "go"}, "none": None, "resume": Command(resume=life.value)}[life.step]
 
 
+def answers_in(result: dict[str, Any]) -> list[Any]:
+    """Return the values of the programs, in the order of their calls."""
+    return [value for _, value in sorted(result.get("answers", {}).items())]
+
+
 def said(result: Any, life: Life) -> dict[str, Any]:
     """Return what a test wants to know of a result."""
     asked = [{"id": one.id, "value": one.value} for one in (result or {}).get("__interrupt__", ())]
     return {
         "asked": asked,
-        "answers": list((result or {}).get("answers", {}).values()),
+        "answers": answers_in(result or {}),
         "moments": life.moments,
         "durable": [[one.holds, one.reason] for one in life.durability_said],
     }
+
+
+def happened(life: Life) -> list[str]:
+    """Return what the tools have done, sorted."""
+    return sorted(one for one in effects(life.ledger) if one != "model")
 
 
 def effects(ledger: str) -> list[str]:

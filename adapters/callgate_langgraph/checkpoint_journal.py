@@ -69,6 +69,7 @@ class CheckpointJournal:
         self._place, self._require, self._tell = place, require_durable, tell
         self._chains: dict[str, Chain] = {}
         self._own: CheckpointTuple | None = None
+        self._found: Durability | None = None
         self.durability: Durability | None = None
         """None until the first write is about to start."""
 
@@ -132,10 +133,11 @@ class CheckpointJournal:
         return lines
 
     def _adopted(self, chain: Chain) -> Steps[list[str]]:
-        if self._own is None and self._place.may_fork:
-            yield from self._look()
-        elif self._own is None:
-            self._own = yield from get_tuple(self._place.own())
+        if self._own is None and self._found is None:
+            if self._place.may_fork or self._place.ancestors:
+                yield from self._look()
+            else:
+                self._own = yield from get_tuple(self._place.own())
         origin = yield from find_origin(self._place, self._own, lambda place: self._chain(place, chain.key))
         if origin is None:
             return []
@@ -147,7 +149,7 @@ class CheckpointJournal:
     def _rows_are_stored(self) -> Steps[None]:
         """Wait for the rows that a crash would be resumed from, once."""
         if self.durability is None:
-            found = yield from self._look()
+            found = self._found or (yield from self._look())
             if self.durability is None and self._tell is not None:  # another thread may have been faster
                 self._tell(found)
             self.durability = found
@@ -159,11 +161,19 @@ class CheckpointJournal:
             )
 
     def _look(self) -> Steps[Durability]:
-        """Wait for our own row and those of the graphs around."""
+        """Wait for our own row and those of the graphs around, once."""
+        reason = yield from self._missing()
+        if not reason and type(self._place.saver) is InMemorySaver:
+            reason = "InMemorySaver keeps checkpoints in this process only"
+        self._found = Durability(holds=not reason, reason=reason)
+        return self._found
+
+    def _missing(self) -> Steps[str]:
+        """Return why a row is not there; nothing if all are."""
         place = self._place
         if place.only_at_exit:
             self._own = yield from get_tuple(place.own())
-            return Durability(holds=False, reason='durability="exit" stores checkpoints only when the run ends')
+            return 'durability="exit" stores checkpoints only when the run ends'
         began, late, delay = time.monotonic(), None, 0.001
         missing = list(place.ancestors)
         while True:
@@ -172,22 +182,15 @@ class CheckpointJournal:
             while missing and (yield from get_tuple(place.config(*missing[0]))) is not None:
                 missing.pop(0)
             if self._own is not None and not missing:
-                break
+                return ""
             now = time.monotonic()
             late = late or (now if place.ancestors and not missing else None)
-            if now - began > WAIT_SECONDS or (late is not None and now - late > LATE_SECONDS):
-                return Durability(holds=False, reason=_not_stored(late is not None))
+            if late is not None and now - late > LATE_SECONDS:
+                return "its graph stores no checkpoint: it is compiled with checkpointer=False, or its store is slow"
+            if now - began > WAIT_SECONDS:
+                return f"the checkpointer has not stored the checkpoint within {WAIT_SECONDS:g} s"
             yield from pause(delay)
             delay = min(delay * 1.5, 0.05)
-        if type(place.saver) is InMemorySaver:
-            return Durability(holds=False, reason="InMemorySaver keeps checkpoints in this process only")
-        return Durability(holds=True, reason="")
-
-
-def _not_stored(only_own: bool) -> str:
-    if only_own:
-        return "this graph's own checkpoint is not stored: it is compiled with checkpointer=False, or its store is slow"
-    return f"the checkpointer has not stored the checkpoint within {WAIT_SECONDS:g} s"
 
 
 def checkpoint_journal(

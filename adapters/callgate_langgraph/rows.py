@@ -63,6 +63,8 @@ class Chain:
         """Number of the chunk the next row goes to."""
         self.config: RunnableConfig
         """Of that chunk."""
+        self.fenced = False
+        """Whether the last row is a fence."""
         self.stored = -1
         """Number of the last chunk that is there."""
         self.unread: dict[str, str] = {}
@@ -85,9 +87,15 @@ class Chain:
         empty: Any = {"v": _VERSION, "id": configurable["checkpoint_id"], "ts": datetime.now(UTC).isoformat()}
         empty |= {"channel_values": {}, "channel_versions": {}, "versions_seen": {}, "updated_channels": None}
         place = self._place
-        parents = {} if self.of_thread else {**dict(place.ancestors), place.namespace: place.checkpoint}
+        parents = {} if self.of_thread else dict(place.levels)
         metadata: dict[str, Any] = {"source": "callgate", "step": self.chunk, "parents": parents}
+        metadata |= {"callgate_node": place.node, "callgate_key": _name(self.key)}
         return place.config(configurable["checkpoint_ns"], None), empty, metadata, {}
+
+    @property
+    def first_chunks(self) -> dict[str, Any]:
+        """What the metadata of first chunks hold, wherever in the thread the same node kept lines under this key."""
+        return {"source": "callgate", "step": 0, "callgate_node": self._place.node, "callgate_key": _name(self.key)}
 
     def next_id(self) -> str:
         """Return the task id of the next row."""
@@ -131,6 +139,7 @@ class Chain:
             self.task = task
         self._after = nonce
         self.position += count
+        self.fenced = not count
         self._rows += 1
         self._chars += chars
         if self._rows >= CHUNK_ROWS or self._chars >= CHUNK_CHARS:

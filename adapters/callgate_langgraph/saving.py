@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """One call of a checkpointer's public method; "sleep" is ours."""
+    """One call of a checkpointer's public method; "sleep" is ours, and "list" is answered with a whole list."""
 
     method: str
     arguments: tuple[Any, ...]
@@ -66,6 +66,10 @@ def carry_out(saver: BaseCheckpointSaver[Any], steps: Steps[T]) -> T:
             answer = time.sleep(*ask.arguments)
             continue
         try:
+            if ask.method == "list":
+                config, found = ask.arguments
+                answer = list(saver.list(config, filter=found))
+                continue
             with _atomic(saver, ask):
                 answer = getattr(saver, ask.method)(*ask.arguments)
         except Exception as error:
@@ -84,6 +88,10 @@ async def acarry_out(saver: BaseCheckpointSaver[Any], steps: Steps[T]) -> T:
             answer = await asyncio.sleep(*ask.arguments)
             continue
         try:
+            if ask.method == "list":
+                config, found = ask.arguments
+                answer = [one async for one in saver.alist(config, filter=found)]
+                continue
             with _atomic(saver, ask):  # held by InMemorySaver only, which never waits
                 answer = await getattr(saver, f"a{ask.method}")(*ask.arguments)
         except Exception as error:

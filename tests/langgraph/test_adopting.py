@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from langgraph.types import Command
-from langgraph_durable import ANSWER, WRITES, Life, effects, graph_of
+from langgraph_durable import ANSWER, WRITES, Life, answers_in, effects, graph_of, happened
 from langgraph_savers import aopen_saver, open_saver
+
+from callgate.errors import JournalError
 
 HALF = ["book 1", "book 3", "pay 2"]
 """What happens until the second question."""
@@ -36,7 +38,7 @@ class Thread:
         else:
             result = self._loop.run_until_complete(self.graph.ainvoke(input, self.config(at), **given))
         asked = [call["id"].rpartition("/")[2] for one in result.get("__interrupt__", ()) for call in one.value]
-        return asked or list(result["answers"].values())
+        return asked or answers_in(result)
 
     def update(self, at: str | None = None, **given: Any) -> None:
         values = {"note": "changed"}
@@ -60,7 +62,7 @@ class Thread:
         return self.history()[0].config["configurable"]["checkpoint_id"]
 
     def happened(self) -> list[str]:
-        return sorted(one for one in effects(self.life.ledger) if one != "model")
+        return happened(self.life)
 
     def models(self) -> int:
         return effects(self.life.ledger).count("model")
@@ -205,3 +207,74 @@ def test_a_new_input_while_paused_begins_anew(thread: Thread) -> None:
     assert thread.go({"note": "something else"}) == ["4"]
     assert thread.models() == 2
     assert thread.happened() == sorted([*HALF, "book 1"])
+
+
+# ---- graphs inside
+
+
+@pytest.fixture(params=["sub", "sub True", "sub own", "sub False"])
+def inner(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thread]:
+    """A thread whose node is in a graph inside, and waits at its second question."""
+    monkeypatch.setattr("callgate_langgraph.checkpoint_journal.LATE_SECONDS", 0.1)
+    with open_saver("sqlite", str(tmp_path / "checkpoints.db")) as saver:
+        yield at_the_second_question(Thread(saver, tmp_path, shape=request.param))
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+@pytest.mark.parametrize("then", ["resume", "none"])
+def test_an_update_outside_repeats_nothing_inside(inner: Thread, then: str, updates: int) -> None:
+    for _ in range(updates):
+        inner.update(as_node="model")
+        if then == "none":
+            assert inner.go(None) == ["7"]
+    assert inner.happened() == HALF
+    assert inner.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(inner)
+    assert inner.models() == 1
+
+
+def test_an_update_inside_repeats_nothing(inner: Thread) -> None:
+    state = inner.graph.get_state(inner.config(), subgraphs=True).tasks[0].state
+    if state is None:
+        pytest.skip("this graph stores nothing that could be updated")
+    inner.graph.update_state(state.config, {"note": "changed"}, as_node="__start__")
+    assert inner.go(None) == ["7"]
+    assert inner.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(inner)
+
+
+def test_the_outer_head_entered_by_its_id_repeats_nothing_inside(inner: Thread) -> None:
+    assert inner.go(None, at=inner.head_id) == ["7"]
+    assert inner.go(Command(resume=["approve"])) == [ANSWER]
+    assert finished(inner)
+
+
+def test_going_back_outside_runs_a_finished_node_inside_as_new(inner: Thread) -> None:
+    paused = inner.head_id
+    assert inner.go(Command(resume=["approve"])) == [ANSWER]
+    assert inner.go(None, at=paused) == ["4"]
+    assert inner.happened() == sorted([*WRITES, "book 1"])
+
+
+def test_an_inner_graph_without_checkpoints_goes_on_after_a_crash(tmp_path: Path, monkeypatch: Any) -> None:
+    """Its checkpoint ids are new on each run: only the key says that it is the same action."""
+    monkeypatch.setattr("callgate_langgraph.checkpoint_journal.LATE_SECONDS", 0.1)
+    with open_saver("sqlite", str(tmp_path / "checkpoints.db")) as saver:
+        thread = Thread(saver, tmp_path, shape="sub False")
+        asked = [thread.go({"note": "go"}), thread.go(None), thread.go(None)]
+        assert asked == [["4"]] * 3
+        assert thread.happened() == ["book 1"]
+        assert thread.go(Command(resume=["approve"])) == ["7"]
+        assert [thread.go(None), thread.go(Command(resume=["approve"]))] == [["7"], [ANSWER]]
+        assert finished(thread)
+
+
+def test_two_inner_graphs_at_once_do_not_adopt_one_another(tmp_path: Path) -> None:
+    """Two tasks that were given the very same calls: after an update nothing says which was which."""
+    with open_saver("sqlite", str(tmp_path / "checkpoints.db")) as saver:
+        thread = Thread(saver, tmp_path, shape="same sub twice")
+        assert thread.go({"note": "go"}) == ["4", "4"]
+        thread.update(as_node="model")
+        with pytest.raises(JournalError, match="the same tool calls 2 times at once"):
+            thread.go(None)
+        assert thread.happened() == ["book 1"] * 2
