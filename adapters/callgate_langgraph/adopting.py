@@ -97,8 +97,8 @@ def _find_elsewhere(
     open_ = [one for one in journals if not one[0].fenced]  # the others were adopted by one after them
     if len(open_) > 1:
         raise JournalError(
-            f"{place.node!r} was given the same tool calls {len(open_)} times at once before the checkpoint was copied, "
-            "and nothing says which of its journals this is. Nothing was executed: give each tool call an id of its own"
+            f"{place.node!r} was given the same tool calls {len(open_)} times at once, and its checkpoint was copied: "
+            "nothing says which of its journals this is. Nothing was executed; give each tool call an id of its own"
         )
     chain, lines, levels = (open_ or journals)[-1]
     below = _task_below(levels, apart)
