@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.types import Command
 from langgraph_durable import ANSWER, WRITES, Life, answers_in, effects, graph_of, happened
 from langgraph_savers import aopen_saver, open_saver
 
 from callgate.errors import JournalError
+from callgate_langgraph.checkpoint_journal import CheckpointJournal
+from callgate_langgraph.placement import Place
 
 HALF = ["book 1", "book 3", "pay 2"]
 """What happens until the second question."""
@@ -278,3 +283,73 @@ def test_two_inner_graphs_at_once_do_not_adopt_one_another(tmp_path: Path) -> No
         with pytest.raises(JournalError, match="the same tool calls 2 times at once"):
             thread.go(None)
         assert thread.happened() == ["book 1"] * 2
+
+
+# ---- below the node
+
+
+def copied(saver: Any, source: str) -> tuple[Place, Place]:
+    """Store a checkpoint and a copy of it, and return the places of a node at both."""
+    fields: dict[str, Any] = {"thread": uuid.uuid4().hex, "namespace": "", "task": "t1", "node": "tools"}
+    fields |= {"ancestors": (), "only_at_exit": False, "may_fork": False, "by_interrupt_id": False}
+    first = Place(saver=saver, checkpoint="k1", **fields)
+    for checkpoint, given, parent in (("k1", "loop", None), ("k2", source, "k1")):
+        put = {**empty_checkpoint(), "id": checkpoint}
+        saver.put(first.config("", parent), put, {"source": given, "step": 1, "parents": {}}, {})
+    return first, replace(first, checkpoint="k2", task="t2")
+
+
+@pytest.mark.parametrize("source", ["update", "fork"])
+def test_a_run_that_is_still_at_work_at_the_original_starts_nothing_more(saver: Any, source: str) -> None:
+    first, second = copied(saver, source)
+    old = CheckpointJournal(first)
+    old.append("a", 0, ["one", "two"])
+    new = CheckpointJournal(second)
+    assert new.read("a") == ["one", "two"]
+    with pytest.raises(JournalError, match="another run appended"):
+        old.append("a", 2, ["three"])
+    new.append("a", 2, ["three"])
+    assert CheckpointJournal(second).read("a") == ["one", "two", "three"]
+    assert CheckpointJournal(first).read("a") == ["one", "two"]
+
+
+def test_the_next_step_of_a_graph_adopts_nothing(saver: Any) -> None:
+    first, second = copied(saver, "loop")
+    CheckpointJournal(first).append("a", 0, ["one"])
+    assert CheckpointJournal(second).read("a") == []
+
+
+@pytest.mark.parametrize("channel", ["messages", "__no_writes__", "__error__", "__interrupt__", "__resume__"])
+def test_only_what_has_not_finished_is_adopted(saver: Any, channel: str) -> None:
+    first, second = copied(saver, "update")
+    CheckpointJournal(first).append("a", 0, ["one"])
+    saver.put_writes(first.own(), [(channel, "value")], first.task)
+    saver.put_writes(first.own(), [("messages", "of another task")], "t9")
+    adopted = channel not in ("messages", "__no_writes__")
+    assert CheckpointJournal(second).read("a") == (["one"] if adopted else [])
+
+
+def test_of_two_runs_that_adopt_at_once_one_goes_on(saver: Any) -> None:
+    first, second = copied(saver, "update")
+    CheckpointJournal(first).append("a", 0, ["one"])
+    barrier, results = threading.Barrier(2), list[Any]()
+
+    def adopt() -> None:
+        journal = CheckpointJournal(second)
+        barrier.wait(30)
+        try:
+            journal.read("a")
+            journal.append("a", 1, ["two"])
+            results.append("went on")
+        except JournalError:
+            results.append("heard of it")
+
+    threads = [threading.Thread(target=adopt) for _ in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert results.count("went on") <= 1
+    journal = CheckpointJournal(second)
+    assert journal.read("a")[:1] == ["one"]
+    assert len(journal.read("a")) == 1 + results.count("went on")
