@@ -32,6 +32,7 @@ types: $(VENV)/.dev ## basedpyright, strict
 
 bench: $(VENV)/.dev ## what the gate, the sandbox and the node cost, against baselines of the same run
 	@$(BIN)/python benchmarks/overhead.py
+	@$(BIN)/python benchmarks/durable.py
 
 soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
 	@$(BIN)/python -m pytest -q -m soak

@@ -125,6 +125,8 @@ class Life:
     """Checkpoint id to give explicitly."""
     kill_at: int | None = None
     """Number of the moment to die at, counted from 0; None lives on."""
+    kill_at_effect: tuple[str, str] | None = None
+    """("before" | "after", an effect): die then."""
     clear: bool = True
     """Whether the stale resume value is cleared."""
     actions: int = 1
@@ -140,6 +142,10 @@ class Life:
             os.kill(os.getpid(), signal.SIGKILL)
         self.moments += 1
 
+    def die_if(self, when: str, effect: str) -> None:
+        if self.kill_at_effect is not None and tuple(self.kill_at_effect) == (when, effect):
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def note(self, text: str) -> None:
         """Write to the ledger; it is on disk before this returns."""
         handle = os.open(self.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -153,7 +159,9 @@ class Life:
 
 def tools_of(life: Life) -> list[Tool]:
     def effect(name: str, n: int) -> int:
+        life.die_if("before", f"{name} {n}")
         life.note(f"{name} {n}")
+        life.die_if("after", f"{name} {n}")
         life.moment()
         return n * 10
 

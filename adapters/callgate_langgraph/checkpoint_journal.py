@@ -120,8 +120,9 @@ class CheckpointJournal:
         if any(line.startswith(_WRITE_STARTS) for line in lines):
             yield from self._rows_are_stored()
         # A kept value is named by its digest, so whoever comes first keeps the same one.
-        read_back = not chain.of_thread and not all(line.startswith(_NO_READ_BACK) for line in lines)
-        yield from append_row(chain, lines, read_back=read_back)
+        once = chain.of_thread or all(line.startswith(_NO_READ_BACK) for line in lines)
+        # A saver in pipeline mode comes back before its database does; what is read back is stored.
+        yield from append_row(chain, lines, read_back=not once or getattr(self._place.saver, "pipe", None) is not None)
         self._chains[key] = chain
 
     def _read(self, key: str) -> Steps[list[str]]:

@@ -22,7 +22,7 @@ def address_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str]
     """Where a kind of saver keeps its rows: other processes open it by kind and address."""
 
     def address(kind: str) -> str:
-        return request.getfixturevalue("postgres") if kind.endswith("postgres") else str(tmp_path / "checkpoints.db")
+        return request.getfixturevalue("postgres") if "postgres" in kind else str(tmp_path / "checkpoints.db")
 
     return address
 

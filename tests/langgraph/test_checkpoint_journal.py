@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -198,13 +200,38 @@ def test_a_chunk_is_read_back_when_it_is_full(place: Place) -> None:
         second.append("a", rows.CHUNK_ROWS - 1, [DONE])
 
 
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Switch threads all the time."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.parametrize("kind", ["postgres pool", "postgres pipeline"])
+def test_other_ways_to_connect_to_postgres_do_the_same(kind: str, address_of: Callable[[str], str]) -> None:
+    with open_saver(kind, address_of(kind)) as saver, open_saver("postgres", address_of(kind)) as other:
+        place = place_in(saver)
+        store(place)
+        first, second = journal_at(place), journal_at(replace(place, saver=other))
+        first.append("a", 0, ["header"])
+        first.append("a", 1, [STARTED])
+        first.append("a", 2, [DONE])
+        assert second.read("a") == ["header", STARTED, DONE]
+        first.append("a", 3, [STARTED])
+        with pytest.raises(JournalError, match="another run appended"):
+            second.append("a", 3, [STARTED])
+
+
+@pytest.mark.usefixtures("hasty")
 def test_of_many_threads_one_wins_each_position(place: Place) -> None:
     count, barrier = 6, threading.Barrier(6)
     won: list[tuple[int, int]] = []
 
     def race(who: int) -> None:
         journal = journal_at(place)
-        for position in range(8):
+        for position in range(40):
             barrier.wait(30)
             journal.read("a")
             barrier.wait(30)
@@ -219,7 +246,7 @@ def test_of_many_threads_one_wins_each_position(place: Place) -> None:
         one.start()
     for one in threads:
         one.join()
-    assert sorted(position for position, _ in won) == list(range(8))
+    assert sorted(position for position, _ in won) == list(range(40))
     assert journal_at(place).read("a") == [str(who) for _, who in sorted(won)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langgraph_durable import ANSWER, SHAPES, Life, answers, effects, happened, writes
-from langgraph_lives import Lives
+from langgraph_lives import Lives, Process
 from langgraph_savers import DURABLE
 
 TWO = ("send", "two", "function")
@@ -180,22 +180,16 @@ def test_no_kill_at_any_moment_repeats_a_write(
     assert unknown
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind", ["sqlite", "asqlite"])
-@pytest.mark.parametrize("effect", ["before", "after"])
-def test_a_write_cut_off_is_asked_about(kind: str, effect: str, lives: Lives, life_of: Callable[..., Life]) -> None:
-    """The first moments are those around the header, two reads, and the start of the first write."""
-    last = moments_of(lives, life_of(kind))
-    for moment in range(last):
-        life = life_of(kind)
-        assert lives.start(replace(life, kill_at=moment)).killed()
-        booked = "book 1" in effects(life.ledger)
-        said = lives.live(replace(life, step="none"))
-        if said["asked"] and said["asked"][0]["value"][0]["unknown"] and booked == (effect == "after"):
-            told = Told(life)
-            check(life, told.finish(lives, said))
-            assert told.unknown == ["book 1"]
-            return
-    raise AssertionError("no moment is between the start and the end of a write")
+def test_a_write_cut_off_is_asked_about(kind: str, when: str, lives: Lives, life_of: Callable[..., Life]) -> None:
+    life = life_of(kind)
+    assert lives.start(replace(life, kill_at_effect=(when, "book 1"))).killed()
+    said = lives.live(replace(life, step="none"))
+    assert [(call["args"], call["unknown"]) for call in said["asked"][0]["value"]] == [({"n": 1}, True)]
+    told = Told(life)
+    check(life, told.finish(lives, said))
+    assert told.unknown == ["book 1"]
 
 
 @pytest.mark.parametrize("shape", ["plain", "sub", "sub True", "send"])
@@ -204,16 +198,11 @@ def test_a_write_waits_until_the_checkpoints_it_is_resumed_from_are_stored(
     kind: str, shape: str, lives: Lives, life_of: Callable[..., Life]
 ) -> None:
     """Without the wait, a slow database forgets that the model was called, and its calls are made again."""
-    life = life_of(kind, shape=shape, slow=0.05, actions=1)
-    for moment in range(20):
-        fresh = replace(life, thread=uuid.uuid4().hex, ledger=f"{life.ledger}-{moment}")
-        assert lives.start(replace(fresh, kill_at=moment)).killed()
-        if "book 1" in effects(fresh.ledger):
-            said = Told(fresh).finish(lives, lives.live(replace(fresh, step="none")))
-            check(fresh, said)
-            assert effects(fresh.ledger).count("model") == 1
-            return
-    raise AssertionError("nothing was booked")
+    life = life_of(kind, shape=shape, slow=1.0, actions=1)
+    assert lives.start(replace(life, kill_at_effect=("after", "book 1"))).killed()
+    life = replace(life, slow=0.0)
+    check(life, Told(life).finish(lives, lives.live(replace(life, step="none"))))
+    assert effects(life.ledger).count("model") == 1
 
 
 # ---- two at once
@@ -233,6 +222,19 @@ def test_two_processes_that_resume_one_thread_do_every_write_once(
 def test_two_processes_never_do_a_write_twice(kind: str, lives: Lives, life_of: Callable[..., Life]) -> None:
     for _ in range(30):
         race(lives, life_of(kind))
+
+
+@pytest.mark.parametrize("kind", DURABLE)
+def test_two_processes_that_go_on_after_a_crash_ask_once(
+    kind: str, lives: Lives, life_of: Callable[..., Life]
+) -> None:
+    life = life_of(kind)
+    assert lives.start(replace(life, kill_at_effect=("after", "book 1"))).killed()
+    both = [lives.start(replace(life, step="none")), lives.start(replace(life, step="none"))]
+    assert all("another run appended" in one.get("error", "another run appended") for one in map(Process.result, both))
+    told = Told(life)
+    check(life, told.finish(lives, lives.live(replace(life, step="none"))))
+    assert told.unknown == ["book 1"]
 
 
 def race(lives: Lives, life: Life) -> None:
