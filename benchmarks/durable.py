@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -68,10 +69,9 @@ def pay() -> int:
 @contextmanager
 def opened() -> Iterator[SqliteSaver]:
     """Yield a saver over a new file."""
-    import sqlite3
-
     with tempfile.TemporaryDirectory() as folder:
-        with closing(sqlite3.connect(Path(folder) / "checkpoints.db", check_same_thread=False)) as connection:
+        connection = sqlite3.connect(Path(folder) / "checkpoints.db", check_same_thread=False)
+        with closing(connection):
             yield SqliteSaver(connection)
 
 

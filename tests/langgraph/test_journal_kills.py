@@ -225,9 +225,7 @@ def test_two_processes_never_do_a_write_twice(kind: str, lives: Lives, life_of: 
 
 
 @pytest.mark.parametrize("kind", DURABLE)
-def test_two_processes_that_go_on_after_a_crash_ask_once(
-    kind: str, lives: Lives, life_of: Callable[..., Life]
-) -> None:
+def test_two_processes_that_go_on_after_a_crash_ask_once(kind: str, lives: Lives, life_of: Callable[..., Life]) -> None:
     life = life_of(kind)
     assert lives.start(replace(life, kill_at_effect=("after", "book 1"))).killed()
     both = [lives.start(replace(life, step="none")), lives.start(replace(life, step="none"))]
