@@ -28,7 +28,10 @@ DURABLE = SYNC + ASYNC
 
 @contextmanager
 def open_saver(kind: str, address: str, serde: SerializerProtocol | None = None) -> Iterator[Any]:
-    """Open a sync saver: memory, sqlite (address is a file) or postgres (address is a connection string)."""
+    """Open a sync saver: memory, sqlite (address is a file) or postgres (address is a connection string).
+
+    "postgres pool" and "postgres pipeline" are the same, connected in other ways.
+    """
     given: dict[str, Any] = {} if serde is None else {"serde": serde}
     if kind == "memory":
         yield InMemorySaver(**given)
@@ -42,6 +45,19 @@ def open_saver(kind: str, address: str, serde: SerializerProtocol | None = None)
             yield SqliteSaver(connection, **given)
         finally:
             connection.close()
+    elif kind == "postgres pool":
+        from langgraph.checkpoint.postgres import PostgresSaver
+        from psycopg.rows import dict_row
+        from psycopg_pool import ConnectionPool
+
+        options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+        with ConnectionPool(address, kwargs=options, min_size=2, max_size=4) as pool:
+            yield PostgresSaver(pool, **given)
+    elif kind == "postgres pipeline":
+        from langgraph.checkpoint.postgres import PostgresSaver
+
+        with PostgresSaver.from_conn_string(address, pipeline=True) as piped:
+            yield piped
     else:
         from langgraph.checkpoint.postgres import PostgresSaver
         from psycopg import Connection

@@ -20,8 +20,6 @@ __all__ = ["CheckpointJournal", "Durability", "checkpoint_journal"]
 
 KEPT = "kept/"
 """Begins the keys of values that belong to the whole thread."""
-PAUSES = "pauses/"
-"""Begins the keys of pauses. They count what one run of a node asked, so another run never adopts them."""
 
 WAIT_SECONDS = 5.0
 """How long the rows of this checkpoint and of those around it are waited for."""
@@ -70,15 +68,10 @@ class CheckpointJournal:
     ) -> None:
         self._place, self._require, self._tell = place, require_durable, tell
         self._chains: dict[str, Chain] = {}
-        self._origins: dict[str, Chain] = {}
         self._own: CheckpointTuple | None = None
+        self._found: Durability | None = None
         self.durability: Durability | None = None
         """None until the first write is about to start."""
-
-    @property
-    def pauses(self) -> str:
-        """The key for the pauses of this node run."""
-        return f"{PAUSES}{self._place.task}"
 
     # ---- JournalStore
 
@@ -112,19 +105,6 @@ class CheckpointJournal:
         """The awaitable twin of `read`."""
         return await acarry_out(self._place.saver, self._read(key))
 
-    # ---- beside it
-
-    def pauses_before(self, key: str) -> list[str]:
-        """Return the pauses that were recorded where the lines under key were adopted from; nothing if they were not.
-
-        An answer that is already there when an adopted action asks for the first time was given to the last of these.
-        """
-        return carry_out(self._place.saver, self._pauses_before(key))
-
-    async def apauses_before(self, key: str) -> list[str]:
-        """The awaitable twin of `pauses_before`."""
-        return await acarry_out(self._place.saver, self._pauses_before(key))
-
     # ---- both ways
 
     def _chain(self, place: Place, key: str) -> Chain:
@@ -140,42 +120,37 @@ class CheckpointJournal:
         if any(line.startswith(_WRITE_STARTS) for line in lines):
             yield from self._rows_are_stored()
         # A kept value is named by its digest, so whoever comes first keeps the same one.
-        read_back = not chain.of_thread and not all(line.startswith(_NO_READ_BACK) for line in lines)
-        yield from append_row(chain, lines, read_back=read_back)
+        once = chain.of_thread or all(line.startswith(_NO_READ_BACK) for line in lines)
+        # A saver in pipeline mode comes back before its database does; what is read back is stored.
+        yield from append_row(chain, lines, read_back=not once or getattr(self._place.saver, "pipe", None) is not None)
         self._chains[key] = chain
 
     def _read(self, key: str) -> Steps[list[str]]:
         chain = self._chain(self._place, key)
         lines = yield from read_rows(chain)
-        if not lines and not key.startswith((KEPT, PAUSES)):
+        if not lines and not chain.of_thread:
             lines = yield from self._adopted(chain)
         self._chains[key] = chain
         return lines
 
     def _adopted(self, chain: Chain) -> Steps[list[str]]:
-        if self._own is None and self._place.may_fork:
-            yield from self._look()
-        elif self._own is None:
-            self._own = yield from get_tuple(self._place.own())
+        if self._own is None and self._found is None:
+            if self._place.may_fork or self._place.ancestors:
+                yield from self._look()
+            else:
+                self._own = yield from get_tuple(self._place.own())
         origin = yield from find_origin(self._place, self._own, lambda place: self._chain(place, chain.key))
         if origin is None:
             return []
         yield from adopt(origin, chain)
-        self._origins[chain.key] = origin[0]
         return origin[1]
-
-    def _pauses_before(self, key: str) -> Steps[list[str]]:
-        origin = self._origins.get(key)
-        if origin is None:
-            return []
-        return (yield from read_rows(origin.beside(f"{PAUSES}{origin.task}")))
 
     # ---- the checkpoint's own rows
 
     def _rows_are_stored(self) -> Steps[None]:
         """Wait for the rows that a crash would be resumed from, once."""
         if self.durability is None:
-            found = yield from self._look()
+            found = self._found or (yield from self._look())
             if self.durability is None and self._tell is not None:  # another thread may have been faster
                 self._tell(found)
             self.durability = found
@@ -187,11 +162,19 @@ class CheckpointJournal:
             )
 
     def _look(self) -> Steps[Durability]:
-        """Wait for our own row and those of the graphs around."""
+        """Wait for our own row and those of the graphs around, once."""
+        reason = yield from self._missing()
+        if not reason and type(self._place.saver) is InMemorySaver:
+            reason = "InMemorySaver keeps checkpoints in this process only"
+        self._found = Durability(holds=not reason, reason=reason)
+        return self._found
+
+    def _missing(self) -> Steps[str]:
+        """Return why a row is not there; nothing if all are."""
         place = self._place
         if place.only_at_exit:
             self._own = yield from get_tuple(place.own())
-            return Durability(holds=False, reason='durability="exit" stores checkpoints only when the run ends')
+            return 'durability="exit" stores checkpoints only when the run ends'
         began, late, delay = time.monotonic(), None, 0.001
         missing = list(place.ancestors)
         while True:
@@ -200,22 +183,15 @@ class CheckpointJournal:
             while missing and (yield from get_tuple(place.config(*missing[0]))) is not None:
                 missing.pop(0)
             if self._own is not None and not missing:
-                break
+                return ""
             now = time.monotonic()
             late = late or (now if place.ancestors and not missing else None)
-            if now - began > WAIT_SECONDS or (late is not None and now - late > LATE_SECONDS):
-                return Durability(holds=False, reason=_not_stored(self._own is None and not missing))
+            if late is not None and now - late > LATE_SECONDS:
+                return "its graph stores no checkpoint: it is compiled with checkpointer=False, or its store is slow"
+            if now - began > WAIT_SECONDS:
+                return f"the checkpointer has not stored the checkpoint within {WAIT_SECONDS:g} s"
             yield from pause(delay)
             delay = min(delay * 1.5, 0.05)
-        if type(place.saver) is InMemorySaver:
-            return Durability(holds=False, reason="InMemorySaver keeps checkpoints in this process only")
-        return Durability(holds=True, reason="")
-
-
-def _not_stored(only_own: bool) -> str:
-    if only_own:
-        return "this graph's own checkpoint is not stored: it is compiled with checkpointer=False, or its store is slow"
-    return f"the checkpointer has not stored the checkpoint within {WAIT_SECONDS:g} s"
 
 
 def checkpoint_journal(

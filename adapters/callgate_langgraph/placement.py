@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
@@ -55,7 +55,12 @@ class Place:
     @property
     def root(self) -> tuple[str, str]:
         """Namespace and checkpoint id of the outermost graph."""
-        return self.ancestors[0] if self.ancestors else (self.namespace, self.checkpoint)
+        return self.levels[0]
+
+    @property
+    def levels(self) -> tuple[tuple[str, str], ...]:
+        """Namespace and checkpoint id of all graphs from the outermost one to that of the node."""
+        return (*self.ancestors, (self.namespace, self.checkpoint))
 
     def config(self, namespace: str, checkpoint: str | None) -> RunnableConfig:
         """Return the config under which a checkpointer knows a checkpoint of this thread."""
@@ -68,9 +73,18 @@ class Place:
         """Return the config of the checkpoint itself."""
         return self.config(self.namespace, self.checkpoint)
 
+    def thread_config(self) -> RunnableConfig:
+        """Return the config of the whole thread."""
+        return {"configurable": {"thread_id": self.thread}}
+
     def at(self, checkpoint: str) -> Place:
         """Return the same place at another checkpoint of the same graph."""
         return replace(self, checkpoint=checkpoint)
+
+    def inside(self, levels: Sequence[tuple[str, str]]) -> Place:
+        """Return the same node in other runs of the graphs around it."""
+        *ancestors, (namespace, checkpoint) = levels
+        return replace(self, namespace=namespace, checkpoint=checkpoint, ancestors=tuple(ancestors))
 
 
 def place_of(runtime: HasExecutionInfo, config: RunnableConfig) -> Place | None:

@@ -59,8 +59,12 @@ class Chain:
         """Lines so far."""
         self.task: str | None = None
         """Id of the graph's task that wrote the first row."""
-        self.chunk = 0
+        self.chunk: int
         """Number of the chunk the next row goes to."""
+        self.config: RunnableConfig
+        """Of that chunk."""
+        self.fenced = False
+        """Whether the last row is a fence."""
         self.stored = -1
         """Number of the last chunk that is there."""
         self.unread: dict[str, str] = {}
@@ -69,31 +73,33 @@ class Chain:
         self._name = _name(*parts, key)
         self._after = ""
         self._rows = self._chars = 0
+        self._next_chunk(0)
 
-    def beside(self, key: str) -> Chain:
-        """Return a new chain at the same place."""
-        return Chain(self._place, key, of_thread=self.of_thread)
-
-    def config(self, chunk: int, *, new: bool = False) -> RunnableConfig:
-        """Return the config of a chunk; new leaves out its id, as `put` wants it."""
+    def _next_chunk(self, chunk: int) -> None:
+        self.chunk, self._rows, self._chars = chunk, 0, 0
         # Postgres prunes a namespace with a colon together with the root checkpoint that its metadata names.
         namespace = f"callgate-{self._name}" if self.of_thread else f"callgate:{self._name}:{chunk}"
-        return self._place.config(namespace, None if new else self._chunk_id(chunk))
+        self.config = self._place.config(namespace, _name(self._name, str(chunk)))
 
-    def checkpoint(self) -> tuple[Checkpoint, dict[str, Any]]:
-        """Return the empty checkpoint, and its metadata, that the chunk of the next row is."""
-        empty: Any = {"v": _VERSION, "id": self._chunk_id(self.chunk), "ts": datetime.now(UTC).isoformat()}
+    def checkpoint(self) -> tuple[RunnableConfig, Checkpoint, dict[str, Any], dict[str, Any]]:
+        """Return what to put so that the chunk of the next row is there: an empty checkpoint."""
+        configurable = self.config.get("configurable", {})
+        empty: Any = {"v": _VERSION, "id": configurable["checkpoint_id"], "ts": datetime.now(UTC).isoformat()}
         empty |= {"channel_values": {}, "channel_versions": {}, "versions_seen": {}, "updated_channels": None}
         place = self._place
-        parents = {} if self.of_thread else {**dict(place.ancestors), place.namespace: place.checkpoint}
-        return empty, {"source": "callgate", "step": self.chunk, "parents": parents}
+        parents = {} if self.of_thread else dict(place.levels)
+        metadata: dict[str, Any] = {"source": "callgate", "step": self.chunk, "parents": parents}
+        metadata |= {"callgate_node": place.node, "callgate_key": _name(self.key)}
+        return place.config(configurable["checkpoint_ns"], None), empty, metadata, {}
 
-    def _chunk_id(self, chunk: int) -> str:
-        return _name(self._name, "chunk", str(chunk))
+    @property
+    def first_chunks(self) -> dict[str, Any]:
+        """What the metadata of first chunks hold, wherever in the thread the same node kept lines under this key."""
+        return {"source": "callgate", "step": 0, "callgate_node": self._place.node, "callgate_key": _name(self.key)}
 
     def next_id(self) -> str:
         """Return the task id of the next row."""
-        return _name(self._name, str(self.position), self._after)
+        return str(uuid.uuid5(_NAMESPACE, f"{self._name}/{self.position}/{self._after}"))
 
     def row(self, lines: Sequence[str]) -> _Row:
         """Return the next row. Without lines it is a fence: whoever does not know of it cannot append any more."""
@@ -133,11 +139,11 @@ class Chain:
             self.task = task
         self._after = nonce
         self.position += count
+        self.fenced = not count
         self._rows += 1
         self._chars += chars
         if self._rows >= CHUNK_ROWS or self._chars >= CHUNK_CHARS:
-            self.chunk += 1
-            self._rows = self._chars = 0
+            self._next_chunk(self.chunk + 1)
 
 
 def _name(*parts: str) -> str:
@@ -154,7 +160,7 @@ def read_rows(chain: Chain) -> Steps[list[str]]:
     lines: list[str] = []
     while True:
         chunk = chain.chunk
-        rows = yield from _stored(chain, chunk)
+        rows = yield from _stored(chain)
         if rows is None:
             return lines
         chain.stored = chunk
@@ -178,12 +184,12 @@ def append_row(chain: Chain, lines: Sequence[str], *, read_back: bool) -> Steps[
     """
     row = chain.row(lines)
     if chain.stored < chain.chunk:
-        yield Ask("put", (chain.config(chain.chunk, new=True), *chain.checkpoint(), {}))
+        yield Ask("put", chain.checkpoint())
         chain.stored = chain.chunk
-    yield Ask("put_writes", (chain.config(chain.chunk), [(CHANNEL, row.text)], row.task_id))
+    yield Ask("put_writes", (chain.config, [(CHANNEL, row.text)], row.task_id))
     chain.unread[row.task_id] = row.nonce
     if read_back or chain.fills(row):
-        rows = (yield from _stored(chain, chain.chunk)) or {}
+        rows = (yield from _stored(chain)) or {}
         for task_id, nonce in chain.unread.items():
             if not str(rows.get(task_id)).startswith(_opening(nonce)):
                 raise taken(chain, chain.position)
@@ -196,9 +202,9 @@ def _opening(nonce: str) -> str:
     return f'{{"nonce": "{nonce}"'
 
 
-def _stored(chain: Chain, chunk: int) -> Steps[dict[str, object] | None]:
-    """Return the rows of a chunk by task id, None if it is not there."""
-    found = yield from get_tuple(chain.config(chunk))
+def _stored(chain: Chain) -> Steps[dict[str, object] | None]:
+    """Return the rows of the last chunk by task id, None if it is not there."""
+    found = yield from get_tuple(chain.config)
     if found is None:
         return None
     return {task_id: value for task_id, channel, value in found.pending_writes or () if channel == CHANNEL}
