@@ -188,6 +188,7 @@ def request(
     settings: Mapping[int, Setting],
     *,
     heads: Mapping[str, str],
+    pause: int,
     error: str | None,
 ) -> dict[str, Any]:
     """Return a HITLRequest about calls, in their order.
@@ -197,6 +198,7 @@ def request(
         gates: says what may be answered.
         settings: of the calls, by their position in the message.
         heads: id of a code action to the digest that pins its journal.
+        pause: number of the interrupt in its node run.
         error: what was wrong with the answer before.
 
     Screens that know LangChain's form show `action_requests` and `review_configs`. The key "callgate" holds more:
@@ -221,6 +223,7 @@ def request(
             ],
             "programs": {one.id.rpartition("/")[0]: visible(one.code) for one in questions if one.code is not None},
             "journals": dict(heads),
+            "pause": pause,
             "error": error,
         },
     }

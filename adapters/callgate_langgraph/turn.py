@@ -37,6 +37,8 @@ class Asked:
     """Lines of the journals of the code actions that waited then, by position in the message."""
     number: int = 0
     """Of the question of a tool, among those of its call."""
+    pause: int = 0
+    """Sets it apart from the other interrupts of the node run."""
     error: str | None = None
     """What was wrong with the answer before."""
     answered: bool = False
@@ -91,6 +93,11 @@ class Turn:
             self._saved += len(lines)
 
     @property
+    def next_pause(self) -> int:
+        """The number of an interrupt that is asked now."""
+        return len(self._journal)
+
+    @property
     def waits(self) -> Asked | None:
         """The interrupt that nobody has answered yet."""
         return self.asked if self.asked is not None and not self.asked.answered else None
@@ -112,6 +119,7 @@ class Turn:
             index=asked.index,
             lengths=list(asked.lengths.items()),
             number=asked.number,
+            pause=asked.pause,
             error=asked.error,
         )
 
@@ -156,6 +164,7 @@ class Turn:
                     index=entry["index"],
                     lengths=dict(entry["lengths"]),
                     number=entry["number"],
+                    pause=entry["pause"],
                     error=entry["error"],
                 )
             case "answered" if self.asked is not None:
