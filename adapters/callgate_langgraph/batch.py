@@ -211,12 +211,15 @@ class Batch:
         return any(one.id == wanted and (waits.kind == "tool" or _pause(one) == waits.pause) for one in shown)
 
     def _repeated(self, waits: Asked) -> Steps[list[Question] | None]:
-        """Return the questions that were asked; None if a call does not wait as it did, and has to ask anew."""
+        """Return the questions that were asked; None if a call, or its tool, is not what it was: it has to ask anew."""
         known: dict[Ref, Question] = {(one.at, one.id): one for one in self.plain.questions()}
         for action in self.actions.values():
             if waits.lengths.get(action.at) == action.lines:
                 known.update({(one.at, one.id): one for one in (yield from action.questions())})
-        return [known[ref] for ref in waits.calls] if all(ref in known for ref in waits.calls) else None
+        if not all(ref in known for ref in waits.calls):
+            return None
+        questions = [known[ref] for ref in waits.calls]
+        return questions if list(map(self.gates.shown, questions)) == waits.shown else None
 
     def _index(self, waits: Asked) -> Steps[int]:
         """Return the position of an open question among the interrupts of this task.
@@ -264,7 +267,8 @@ class Batch:
                 self.tell({**asked, "arguments": one.arguments})
         calls = [(one.at, one.id) for one in questions]
         request = self._request(questions, self.turn.next_pause, error)
-        yield from self._first(request, None, kind="approval", calls=calls, error=error)
+        shown = list(map(self.gates.shown, questions))
+        yield from self._first(request, None, kind="approval", calls=calls, shown=shown, error=error)
 
     def _first(
         self,
@@ -273,6 +277,7 @@ class Batch:
         *,
         kind: Literal["approval", "tool"],
         calls: list[Ref],
+        shown: Sequence[str] = (),
         number: int = 0,
         error: str | None = None,
     ) -> Steps[None]:
@@ -285,6 +290,7 @@ class Batch:
             task=self.task,
             index=index,
             lengths=lengths,
+            shown=list(shown),
             number=number,
             pause=self.turn.next_pause,
             error=error,

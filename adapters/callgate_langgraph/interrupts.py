@@ -64,6 +64,12 @@ class NodeInterrupts:
         """How many answers this task was given so far."""
         return len(getattr(_scratchpad(self._config), "resume", ()))
 
+    @property
+    def resumed(self) -> bool:
+        """Whether anybody has answered a question of this task, or the run came with an answer."""
+        look = getattr(_scratchpad(self._config), "get_null_resume", None)
+        return bool(self.given) or (look is not None and look(False) is not None)
+
     def fill(self, count: int) -> None:
         """Put something in place of answers that were heard and then lost in a crash.
 
