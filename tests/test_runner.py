@@ -211,8 +211,7 @@ def test_a_deadlock_ends_at_once(run):
 def test_fifty_parallel_calls_overlap(run):
     outcome = run("r = call_tools([('blocking', {'x': i}) for i in range(50)])\nr")
     assert outcome.value == list(range(50))
-    assert [call.status for call in outcome.calls] == ["done", "done"]
-    assert sorted(done) == [1, 2]
+    assert {call.status for call in outcome.calls} == {"done"}
 
 
 def test_each_run_starts_fresh(run):
@@ -712,18 +711,23 @@ def test_a_program_may_end_before_the_tools_it_called(use_async: bool) -> None:
         done.append(n)
         return n
 
+    @tool(effect="read")
+    def look() -> int:
+        """Look."""
+        return 0
+
     program = """
 import asyncio
 async def main():
     waiting = [asyncio.create_task(acall_tool('slow', n=n)) for n in (1, 2)]
-    await asyncio.sleep(0)
+    await acall_tool('look')
     for one in waiting:
         one.cancel()
 await main()
 'over'
 """
-    runner = CodeRunner([slow], sandbox=FakeSandbox())
+    runner = CodeRunner([slow, look], sandbox=FakeSandbox())
     outcome = asyncio.run(runner.arun(program)) if use_async else runner.run(program)
     assert (outcome.status, outcome.value) == ("completed", "over")
-    assert [call.status for call in outcome.calls] == ["done", "done"]
+    assert {call.status for call in outcome.calls} == {"done"}
     assert sorted(done) == [1, 2]

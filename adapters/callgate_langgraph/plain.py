@@ -92,7 +92,7 @@ class PlainCalls:
         return Question(at=ref[0], id=ref[1], tool=call["name"], arguments=arguments, unknown=self._unknown(ref))
 
     def _unknown(self, ref: Ref) -> bool:
-        """Say whether an earlier entry began to run a call that somebody was asked about, and nobody knows how it ended."""
+        """Say whether an earlier entry began to run a call that a human had a say in, and nobody knows how it ended."""
         if ref not in self.turn.started or ref in self.turn.waiting:
             return False
         tool = self.catalogue.tools.get(self.calls[ref[0]]["name"])
