@@ -199,7 +199,7 @@ class NodeRun:
     runtime: Any
     config: RunnableConfig
     records: list[dict[str, Any]] = field(default_factory=list)
-    """What was asked: {"task", "calls", "lengths"}, the lines of each action then; or {"void": number} for a record
+    """What was asked: {"task", "calls", "asked", "lengths"}, the lines of each action then; or {"void": number} for a record
     whose answer was given to something else."""
     answers: dict[str, tuple[Any, int]] = field(default_factory=dict)
     """By call, with the lines its action had when it was asked: an answer is used once."""
@@ -227,7 +227,7 @@ class NodeRun:
                 if seen != calls:  # else the answer that came is for this question
                     yield self.call(clear_stale_resume, **clear), self.call(aclear_stale_resume, **clear)
             number = len(self.records)
-            record = {"task": self.task, "calls": calls, "lengths": self.lengths()}
+            record = {"task": self.task, "calls": calls, "asked": asked, "lengths": self.lengths()}
             yield from self.record(record)
             yield from self.take(number, record, interrupt(asked), known=seen == calls)
             yield self.act_all, self.aact_all
@@ -240,13 +240,18 @@ class NodeRun:
         shown = yield self.call(interrupts_shown), self.call(ainterrupts_shown)
         last = [one["id"] for one in shown[-1].value] if shown else None
         for at, one in own:
-            answer = interrupt(self.question(one))
+            answer = interrupt((yield from self.question(one)))
             if at not in void:
                 known = one is not own[-1][1] or last == one["calls"] or self.last_seen() == one["calls"]
                 yield from self.take(at, one, answer, known=known)
 
     def question(self, record: dict[str, Any]) -> Any:
-        return [{"id": call} for call in record["calls"]]
+        """Return what was asked; only its ids where the answer was heard before and then lost: it has no effect."""
+        for call, length in record["lengths"].items():
+            key = f"action/{call}"
+            if len((yield partial(self.journal.read, key), partial(self.journal.aread, key))) != length:
+                return [{"id": call} for call in record["calls"]]
+        return record["asked"]
 
     def last_seen(self) -> list[str] | None:
         """Return what was asked last before the state was updated."""
