@@ -11,12 +11,13 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 
 from callgate.errors import JournalError
+from callgate.journal import JournalStore
 from callgate_langgraph.adopting import adopt, find_origin
 from callgate_langgraph.placement import HasExecutionInfo, Place, place_of
 from callgate_langgraph.rows import Chain, append_row, read_rows, taken
 from callgate_langgraph.saving import Steps, acarry_out, carry_out, get_tuple, pause
 
-__all__ = ["CheckpointJournal", "Durability", "checkpoint_journal"]
+__all__ = ["AfterCheckpoint", "CheckpointJournal", "Durability", "checkpoint_journal", "starts_write"]
 
 KEPT = "kept/"
 """Begins the keys of values that belong to the whole thread."""
@@ -105,6 +106,22 @@ class CheckpointJournal:
         """The awaitable twin of `read`."""
         return await acarry_out(self._place.saver, self._read(key))
 
+    # ---- for lines that are kept elsewhere
+
+    def before(self, lines: Sequence[str]) -> None:
+        """Do what comes before an append of lines that start a write.
+
+        Raises:
+            JournalError: as `append`.
+        """
+        if starts_write(lines):
+            carry_out(self._place.saver, self._rows_are_stored())
+
+    async def abefore(self, lines: Sequence[str]) -> None:
+        """The awaitable twin of `before`."""
+        if starts_write(lines):
+            await acarry_out(self._place.saver, self._rows_are_stored())
+
     # ---- both ways
 
     def _chain(self, place: Place, key: str) -> Chain:
@@ -117,7 +134,7 @@ class CheckpointJournal:
             yield from read_rows(chain)
         if chain.position != position:
             raise taken(chain, position)
-        if any(line.startswith(_WRITE_STARTS) for line in lines):
+        if starts_write(lines):
             yield from self._rows_are_stored()
         # A kept value is named by its digest, so whoever comes first keeps the same one.
         once = chain.of_thread or all(line.startswith(_NO_READ_BACK) for line in lines)
@@ -192,6 +209,43 @@ class CheckpointJournal:
                 return f"the checkpointer has not stored the checkpoint within {WAIT_SECONDS:g} s"
             yield from pause(delay)
             delay = min(delay * 1.5, 0.05)
+
+
+class AfterCheckpoint:
+    """A `JournalStore` of the user's own, for a node of a graph that has a checkpointer.
+
+    What a crash is resumed from is the checkpoint all the same: no write starts before it is stored.
+
+    Args:
+        store: where the lines are kept.
+        journal: of the running node.
+    """
+
+    def __init__(self, store: JournalStore, journal: CheckpointJournal) -> None:
+        self._store, self._journal = store, journal
+
+    def append(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """Keep lines; see `JournalStore.append`."""
+        self._journal.before(lines)
+        self._store.append(key, position, lines)
+
+    async def aappend(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """The awaitable twin of `append`."""
+        await self._journal.abefore(lines)
+        await self._store.aappend(key, position, lines)
+
+    def read(self, key: str) -> list[str]:
+        """Return the lines under key."""
+        return self._store.read(key)
+
+    async def aread(self, key: str) -> list[str]:
+        """The awaitable twin of `read`."""
+        return await self._store.aread(key)
+
+
+def starts_write(lines: Sequence[str]) -> bool:
+    """Say whether lines hold the start of a write."""
+    return any(line.startswith(_WRITE_STARTS) for line in lines)
 
 
 def checkpoint_journal(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from callgate import MemoryJournal
+from callgate_langgraph.checkpoint_journal import starts_write
 
 __all__ = ["KeptValues", "NodeMemory", "RunMemory"]
 
@@ -56,7 +57,7 @@ class RunMemory:
 
     def append(self, key: str, position: int, lines: Sequence[str]) -> None:
         """Keep lines; see `JournalStore.append`."""
-        if self.before_write is not None and any(line.startswith('{"e":"started"') for line in lines):
+        if self.before_write is not None and starts_write(lines):
             self.before_write()
             self.before_write = None
         if key.startswith(KEPT):

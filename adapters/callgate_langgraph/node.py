@@ -20,7 +20,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from callgate import Catalogue, CodeRunner, JournalStore, Limits, UsageError
+from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
 from callgate.runner import Event
 from callgate.sandboxes.base import Sandbox
@@ -34,7 +34,7 @@ from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
 from callgate_langgraph.beside import Beside
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
-from callgate_langgraph.checkpoint_journal import Durability, checkpoint_journal
+from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
 from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping, began, keys_of, messages_in, scope_of, told
@@ -140,6 +140,8 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> None:
         if journal is not None and not all(hasattr(journal, one) for one in ("append", "read", "aappend", "aread")):
             raise UsageError("journal: give a SqliteJournal, a MemoryJournal or another JournalStore, or None")
+        if require_durable and isinstance(journal, MemoryJournal):
+            raise UsageError("require_durable: a MemoryJournal ends with the process; give a SqliteJournal, or None")
         given: dict[str, Any] = {"name": name, "tags": tags, "messages_key": messages_key}
         given |= {"wrap_tool_call": wrap_tool_call, "awrap_tool_call": awrap_tool_call}
         if handle_tool_errors is not _NOT_GIVEN:
@@ -255,14 +257,15 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> tuple[Keeping, Callable[[], None]]:
         """Return where a node run keeps its lines, and what to do once it has returned."""
         scope = scope_of(calls, messages_in(state, self._messages_key), config, runtime)
-        if self._journal is not None:
-            return Keeping(store=self._journal, scope=scope, lasting=True), lambda: None
         context = contextvars.copy_context()  # of the node: lines are written in other threads, too
 
         def say(found: Durability) -> None:
             context.copy().run(self._say_durability, runtime, found)
 
         in_graph = checkpoint_journal(runtime, config, require_durable=self._require_durable, tell=say)
+        if self._journal is not None:
+            store = self._journal if in_graph is None else AfterCheckpoint(self._journal, in_graph)
+            return Keeping(store=store, scope=scope, lasting=True), lambda: None
         if in_graph is not None:
             return Keeping(store=in_graph, scope=(), lasting=True), lambda: None
         name = (*scope, told(calls))

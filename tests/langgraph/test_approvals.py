@@ -14,6 +14,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command, Send, interrupt
 from langgraph_cases import State, answers, asks, call, code, codeact, graph_of, outside
+from langgraph_savers import open_saver
 
 from callgate import JournalError, Limits, MemoryJournal, SqliteJournal, UsageError
 from callgate_langgraph import CodeActNode
@@ -579,6 +580,67 @@ def test_what_a_crash_would_lose_is_told_or_refused(saver: Any, use_async: bool)
     with pytest.raises((UsageError, JournalError), match="require_durable"):
         call(graph, {"messages": [message]}, other, use_async=use_async)
     assert world.done[2:] == [("orders", "u")]
+
+
+@both_ways
+def test_a_journal_of_the_user_s_own_does_not_make_a_graph_durable(use_async: bool, tmp_path: Any) -> None:
+    """A crash is resumed from the graph's checkpoint, wherever the lines are."""
+    world, told, journal = World(), list[Any](), SqliteJournal(tmp_path / "j")
+    message = asks(code("refund(order=1)"))
+    given = {"interrupt_on": None, "journal": journal}
+    graph = graph_of(world.node(**given, on_event=told.append), checkpointer=InMemorySaver())
+    call(graph, {"messages": [message]}, CONFIG, use_async=use_async)
+    (event,) = [one for one in told if one["type"] == "callgate.durability"]
+    assert "InMemorySaver" in event["reason"]
+    graph = graph_of(world.node(**given, require_durable=True), checkpointer=InMemorySaver())
+    with pytest.raises(JournalError, match="Nothing was started"):
+        call(graph, {"messages": [message]}, {"configurable": {"thread_id": "other"}}, use_async=use_async)
+    assert world.done == [("refund", (1, 1.0))]
+    with pytest.raises(UsageError, match="MemoryJournal ends with the process"):
+        world.node(journal=MemoryJournal(), require_durable=True)
+    journal.close()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["checkpointer", "own journal"])
+def test_durability_exit_is_told_or_refused(own: bool, tmp_path: Any) -> None:
+    world, told = World(), list[Any]()
+    message = asks(code("refund(order=1)"))
+    given: dict[str, Any] = {"interrupt_on": None, "on_event": told.append}
+    if own:
+        given["journal"] = SqliteJournal(tmp_path / "j")
+    with open_saver("sqlite", str(tmp_path / "saver")) as saver:
+        graph = graph_of(world.node(**given), checkpointer=saver)
+        graph.invoke({"messages": [message]}, CONFIG, durability="exit")
+        (event,) = [one for one in told if one["type"] == "callgate.durability"]
+        assert 'durability="exit"' in event["reason"]
+        graph = graph_of(world.node(**given, require_durable=True), checkpointer=saver)
+        other = {"configurable": {"thread_id": "other"}}
+        with pytest.raises(JournalError, match='durability="exit"'):
+            graph.invoke({"messages": [message]}, other, durability="exit")
+        assert world.done == [("refund", (1, 1.0))]
+        graph.invoke({"messages": [message]}, {"configurable": {"thread_id": "third"}}, durability="sync")
+    assert len(world.done) == 2
+    if own:
+        given["journal"].close()
+
+
+def test_no_stream_and_no_history_shows_the_journal_and_a_deleted_thread_leaves_nothing() -> None:
+    world, saver = World(), InMemorySaver()
+    graph = graph_of(world.node(), checkpointer=saver)
+    modes = ["values", "updates", "tasks", "checkpoints", "debug", "custom", "messages"]
+    seen: list[Any] = []
+    for given in (
+        {"messages": [asks(code("refund(order=1)"), ("mail", {"to": "x"}, "p"))]},
+        decide("approve", "approve"),
+    ):
+        seen += graph.stream(given, CONFIG, stream_mode=modes, subgraphs=True)
+    seen += [graph.get_state(CONFIG), *graph.get_state_history(CONFIG)]
+    shown, stored = (str(one).replace("\\", "") for one in (seen, list(saver.writes.values())))
+    for part in ('"e":"started"', '"e":"asked"', '"e":"answered"', '"prev":'):
+        assert part in stored
+        assert part not in shown
+    saver.delete_thread("t")
+    assert not any((saver.storage.get("t"), saver.writes, saver.blobs))
 
 
 def test_programs_that_only_read_need_no_durability() -> None:
