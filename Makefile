@@ -36,6 +36,7 @@ attacks: $(VENV)/.dev ## every attack in each mode of the jail, as root and as a
 bench: $(VENV)/.dev ## what the gate, the sandbox and the node cost, against baselines of the same run
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/sandbox.py
+	@$(BIN)/python benchmarks/durable.py
 
 soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
 	@$(BIN)/python -m pytest -q -m soak

@@ -792,3 +792,39 @@ def test_an_interrupted_caller_stops_at_once_and_nothing_starts_afterwards(tmp_p
         [sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment, check=False
     )
     assert done.stdout.strip() == "True [0, 1]", done.stderr
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_a_program_may_end_before_the_tools_it_called(use_async: bool) -> None:
+    """Its guest is gone then, and what it said at its end counts."""
+    from callgate.testing.fake import FakeSandbox
+
+    done: list[int] = []
+
+    @tool
+    def slow(n: int) -> int:
+        """Take a while."""
+        time.sleep(0.05)
+        done.append(n)
+        return n
+
+    @tool(effect="read")
+    def look() -> int:
+        """Look."""
+        return 0
+
+    program = """
+import asyncio
+async def main():
+    waiting = [asyncio.create_task(acall_tool('slow', n=n)) for n in (1, 2)]
+    await acall_tool('look')
+    for one in waiting:
+        one.cancel()
+await main()
+'over'
+"""
+    runner = CodeRunner([slow, look], sandbox=FakeSandbox())
+    outcome = asyncio.run(runner.arun(program)) if use_async else runner.run(program)
+    assert (outcome.status, outcome.value) == ("completed", "over")
+    assert {call.status for call in outcome.calls} == {"done"}
+    assert sorted(done) == [1, 2]

@@ -9,6 +9,7 @@ CallgateError
 │   ├── ApprovalRejected    a human said no
 │   └── LimitExceeded       a limit of `Limits` is used up
 ├── ToolFailed              the tool ran and raised
+├── ToolWaits               the tool waits for somebody itself; an adapter raises it
 ├── SandboxError            the place where programs run
 │   ├── SandboxUnavailable  this host cannot isolate a program
 │   └── SandboxLost         the sandbox went away in the middle
@@ -37,6 +38,7 @@ __all__ = [
     "SandboxLost",
     "SandboxUnavailable",
     "ToolFailed",
+    "ToolWaits",
     "UnknownTool",
     "UsageError",
 ]
@@ -94,6 +96,14 @@ class ToolFailed(CallgateError):
 
     Any other exception of a tool is told to the program by its type name only, because its text may hold what is
     private to the host.
+    """
+
+
+class ToolWaits(CallgateError):
+    """The tool cannot go on before somebody answers it. Raised by a tool's `invoke`; no program sees it.
+
+    The action pauses. When it goes on the tool is called again, with the same arguments and under the same id, as often
+    as it takes: unlike a write that a crash cut off, it is known to be able to bear that.
     """
 
 

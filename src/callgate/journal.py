@@ -10,10 +10,13 @@ one. What only a pinned head shows is that lines are missing at the end.
     {"e":"asked",    CALL, "why":"approval"|"unknown", "schema"}    a human has to decide
     {"e":"decision", "call", "decision"}                            and has ("edited" or "value" hold what it carries)
     {"e":"started",  CALL}                                          a write is about to run ("ran": edited arguments)
+    {"e":"interrupted", CALL}                                       its tool waits for somebody itself ("ran")
     {"e":"done",     CALL, "value"|"kept"|"error"}                  a call is over ("undelivered": after the end)
     {"e":"resumed",  "at", "wall"}                                  a replay is complete, the program goes on from here
     {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept",
                      "artifacts":[{"name", "size", "sha256"}], "left_out":[{"name", "size", "why", "count"}]}
+                     ("calls": those of the last pass, where the lines before do not say which and in what order;
+                     "warnings")
 
 CALL is "call", "tool", "key", "n", "at", and "args" in the first line about a call (but for a refused one with large
 arguments). `call` is a label, and never moves to another call; the identity is (tool, key, n): `key` is the SHA-256 of

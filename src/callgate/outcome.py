@@ -119,6 +119,8 @@ class Outcome:
     """The calls that wait for a human, with status paused."""
     warnings: tuple[str, ...] = ()
     """Where a replay left what was recorded."""
+    reachable: tuple[str, ...] = ()
+    """The tools of `interrupt_on` that the program can reach, by its text."""
     journal: Journal
     text: str
     """What the model is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import difflib
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -11,14 +12,14 @@ from typing import Any, Literal, TypeAlias, cast
 
 from callgate.calls import CallState, Result, refusal
 from callgate.codec import digest, encode
-from callgate.decisions import DECISIONS, OUTCOMES, Decision
+from callgate.decisions import DECISIONS, OUTCOMES, Decision, outcomes_of
 from callgate.errors import UsageError
 from callgate.limits import Limits
 from callgate.room import room_of
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool
 
-__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided"]
+__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided", "shown_digest"]
 
 logger = logging.getLogger("callgate")
 
@@ -60,6 +61,8 @@ class Policy:
     def __init__(self, tools: Mapping[str, Tool], approvals: Mapping[str, Approval], limits: Limits) -> None:
         self.tools, self.limits = tools, limits
         self._approvals = approvals
+        self._context = contextvars.copy_context()
+        """Of the caller, for its own functions: whoever drives the action has another one."""
 
     def refuse(self, call: CallState) -> Result | None:
         """Return why a call may not run, or None."""
@@ -95,6 +98,8 @@ class Policy:
             rejected: (tool, digest of arguments) that a human said no to.
             asked: the calls that wait for a human already.
         """
+        if call.interrupted:
+            return self.refuse(call) or "run"
         if call.unknown and (decision is None or decision.type not in OUTCOMES):
             return "ask"
         if call.unknown and decision is not None and decision.type != "run again":
@@ -151,32 +156,42 @@ class Policy:
         if approval is None or approval.when is None:
             return approval is not None
         try:
-            return bool(approval.when(call.as_call()))
+            return bool(self._context.copy().run(approval.when, call.as_call()))
         except Exception:
             logger.exception("interrupt_on[%r]: `when` raised; the call is asked for", call.tool)
             return True
 
     def question(self, call: CallState) -> Waiting:
         """Return what a human is told about a waiting call, and what may be answered."""
-        if call.unknown:
-            text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
+        if call.status == "interrupted":
+            text, allowed = f"{call.tool} waits for an answer of its own.", ()
+        elif call.unknown:
+            text, allowed = (
+                f"{call.tool} was started and it is unknown whether it happened.",
+                outcomes_of(self.tools.get(call.tool)),
+            )
         else:
             approval = self._approvals.get(call.tool, Approval())
-            text, allowed = approval.describe(call.as_call()), approval.allowed
+            text, allowed = self._context.copy().run(approval.describe, call.as_call()), approval.allowed
         asked = call.as_call()
         return Waiting(
             id=asked.id,
             tool=asked.tool,
             arguments=asked.arguments,
             unknown=call.unknown,
+            interrupted=call.status == "interrupted",
             description=text,
             allowed=allowed,
         )
 
     def shown(self, call: CallState) -> str:
-        """Return a digest of the tool as a human is shown it: an approval holds for exactly this."""
-        tool = self.tools.get(call.tool)
-        return digest(encode([call.tool, dict(tool.input_schema) if tool else None]))
+        """Return a digest of its tool as a human is shown it."""
+        return shown_digest(call.tool, self.tools.get(call.tool))
+
+
+def shown_digest(name: str, tool: Tool | None) -> str:
+    """Return a digest of a tool as a human is shown it, or of its absence: an approval holds for this."""
+    return digest(encode([name, dict(tool.input_schema) if tool is not None else None]))
 
 
 def decided(call: CallState, decision: Decision) -> Result:

@@ -34,6 +34,8 @@ class Record:
     why: str = "approval"
     """approval | unknown: what was asked last."""
     started: bool = False
+    interrupted: bool = False
+    """Whether its tool waits for somebody itself."""
     result: Result | None = None
     at: float = 0.0
     """Program time of its last entry, in seconds."""
@@ -45,12 +47,12 @@ class Record:
     @property
     def unknown(self) -> bool:
         """Whether it was started and nobody knows how it ended."""
-        return self.started and self.result is None
+        return self.started and self.result is None and not self.interrupted
 
     @property
     def binds(self) -> bool:
         """Whether a replay may not go on without it: a write that may have happened, or a question to a human."""
-        return self.started or self.asked is not None
+        return self.started or self.interrupted or self.asked is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ class Recording:
         return [
             record
             for record in self.records.values()
-            if record.result is None and record.key not in self.decisions and record.binds
+            if record.result is None and record.key not in self.decisions and record.binds and not record.interrupted
         ]
 
 
@@ -183,13 +185,19 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
             record.asked, record.why = entry["schema"], entry["why"]
             recording.decisions.pop(key, None)  # what it answered is no longer the question
         case "started":
-            record.started = True
+            record.started, record.interrupted = True, False
             record.ran = recode(entry["ran"]) if "ran" in entry else record.ran
             recording.decisions.pop(key, None)  # used up: a second unknown outcome is a second question
+        case "interrupted":
+            record.interrupted = True
+            record.ran = recode(entry["ran"]) if "ran" in entry else record.ran
+            recording.decisions.pop(key, None)
         case _:
             record.result = _result(entry, kept)
             recording.order.append(record)
-            recording.decisions.pop(key, None)
+            decision = recording.decisions.pop(key, None)
+            if decision is not None and decision.arguments is not None:
+                record.ran = decision.arguments  # a read: nothing was written when it started
     return record
 
 

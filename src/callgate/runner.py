@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
 from callgate.calls import CallState
 from callgate.codec import JSON
-from callgate.decisions import OUTCOMES, decision_line
+from callgate.decisions import decision_line, outcomes_of
 from callgate.discovery import reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
@@ -25,6 +27,7 @@ from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
 from callgate.program import direct
+from callgate.reach import Reach, reach
 from callgate.recording import kept_handles, read_recording
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Guest, Sandbox
@@ -36,8 +39,12 @@ from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
 
+logger = logging.getLogger("callgate")
+
 Event: TypeAlias = dict[str, JSON]
-"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call."""
+"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call.
+{"type": "callgate.reach", "id", "tools", "any"}: before a new action runs, the tools of `interrupt_on` that its program
+can reach; any says that it makes up names, so that it may reach all of them."""
 
 
 class CodeRunner:
@@ -81,6 +88,12 @@ class CodeRunner:
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
 
+    def on(self, store: JournalStore) -> CodeRunner:
+        """Return the same runner over another store."""
+        twin = copy.copy(self)
+        twin._store = store
+        return twin
+
     # ---- new actions
 
     def run(
@@ -111,6 +124,7 @@ class CodeRunner:
             JournalError: if the journal cannot be written; tools may have run.
         """
         action, guest = self._prepare(program, id, key, thread), None
+        self._announce(action)
         try:
             guest = self._direct(action) or (self._sandbox.start(self.limits) if action.fault is None else None)
         except LimitExceeded as full:
@@ -132,6 +146,7 @@ class CodeRunner:
     ) -> Outcome:
         """The awaitable twin of `run`; invoke returns awaitables. Cancelling it kills the guest."""
         action, guest = self._prepare(program, id, key, thread), None
+        self._announce(action)
         try:
             guest = self._direct(action) or (await self._sandbox.astart(self.limits) if action.fault is None else None)
         except LimitExceeded as full:
@@ -214,10 +229,11 @@ class CodeRunner:
             if call not in waiting:
                 raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
             name = waiting[call].key[0]
-            if name not in self.catalogue.tools:
-                raise UsageError(f"{call}: there is no tool {name!r} any more")
-            allowed = OUTCOMES if waiting[call].unknown else self._approvals.get(name, Approval()).allowed
-            parsed.append(decision_line(call, given, tool=self.catalogue.tools[name], allowed=allowed))
+            tool, unknown = self.catalogue.tools.get(name), waiting[call].unknown
+            if tool is None and not unknown:
+                raise UsageError(f"{call}: there is no tool {name!r} any more; go on without a decision about it")
+            allowed = outcomes_of(tool) if unknown else self._approvals.get(name, Approval()).allowed
+            parsed.append(decision_line(call, given, name=name, tool=tool, allowed=allowed))
         lines = [journal.add(fields, raw) for fields, raw in parsed]
         if lines:
             recording = read_recording(journal, lambda handle: "".join(kept[handle]))
@@ -267,7 +283,8 @@ class CodeRunner:
         return Pass(
             gate=gate,
             guest=guest,
-            opening=opening(action.journal.header, action.limits, self._functions),
+            # Under the names it knew when it began: what was recorded of a tool that is gone is still asked for.
+            opening=opening(action.journal.header, action.limits, self._functions | action.journal.header["tools"]),
             store=self._store,
             key=action.key,
             kept=functools.partial(kept_key, action.journal),
@@ -278,7 +295,23 @@ class CodeRunner:
         )
 
     def _report(self, action: Action, gate: Gate, last: End | Pause) -> Outcome:
-        return report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
+        outcome = report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
+        return replace(outcome, reachable=self._gated(action.program).tools) if self._approvals else outcome
+
+    def _gated(self, program: str) -> Reach:
+        """Return the tools that need a human and that a program can reach."""
+        found = reach(program, self.catalogue)
+        return replace(found, tools=tuple(name for name in found.tools if name in self._approvals))
+
+    def _announce(self, action: Action) -> None:
+        """Tell what a new program can reach."""
+        if self._on_event is None or not self._approvals or action.fault is not None:
+            return
+        found = self._gated(action.program)
+        try:
+            self._on_event({"type": "callgate.reach", "id": action.id, "tools": list(found.tools), "any": found.any})
+        except Exception:
+            logger.exception("on_event raised")
 
     def _listen(self, call: CallState) -> None:
         assert self._on_event is not None  # noqa: S101 - only passed on when it is set
