@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from callgate.calls import Result
-from callgate.codec import JSON
+from callgate.codec import JSON, digest
 from callgate.errors import ToolFailed
 from callgate.journal import JournalStore
 from callgate.schema import stub
@@ -70,7 +70,7 @@ def reserved_tools(catalogue: Catalogue, store: JournalStore, kept_key: Callable
     loaded: dict[str, Result] = {}  # the host holds a large value once, however often it is asked for
 
     def found(handle: str, lines: list[str]) -> Result:
-        if not lines:
+        if not lines or digest(lines[0])[: len(handle)] != handle:
             raise ToolFailed(f"no value is kept under {handle!r} in this thread")
         return loaded.setdefault(handle, Result(text=lines[0]))
 

@@ -50,11 +50,13 @@ class CodeRunner:
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
         journal: where actions are recorded; None keeps them in memory, for as long as the runner lives.
+        journal_key: seals every line that is written, and is asked of every line that is read: at least 16 bytes, the
+            same in each process that goes on with an action. None leaves journals unsealed.
         on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
             raises is logged and ignored.
 
     Raises:
-        UsageError: for tools, limits or an interrupt_on that cannot work.
+        UsageError: for tools, limits, an interrupt_on or a key that cannot work.
 
     One runner may be used from many threads and event loops at once. Values kept by `load_value` handles are shared
     by the actions of one thread of one journal.
@@ -68,6 +70,7 @@ class CodeRunner:
         limits: Limits | None = None,
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,
+        journal_key: bytes | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
@@ -75,6 +78,8 @@ class CodeRunner:
         self._sandbox = resolve_sandbox(sandbox)
         self._approvals = approvals(interrupt_on, self.catalogue)
         self._store: JournalStore = journal or MemoryJournal()
+        Journal(key=journal_key)  # or the first action would find out that the key is none
+        self._seal = journal_key
         self._on_event = on_event
         self._workers = Workers()
         self._functions: dict[str, JSON] = {
@@ -143,7 +148,9 @@ class CodeRunner:
         return await self._ago(action, guest, invoke)
 
     def _prepare(self, program: str, id: str | None, key: str | None, thread: str) -> Action:
-        return new_action(program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits)
+        return new_action(
+            program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits, seal=self._seal
+        )
 
     def _first_lines(self, action: Action) -> list[str]:
         return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._sandbox)
@@ -155,6 +162,7 @@ class CodeRunner:
         id: str,
         decisions: Mapping[str, object] | None = None,
         *,
+        head: str | None = None,
         invoke: Invoke | None = None,
     ) -> Outcome:
         """Go on with an action that waits for a human, or whose process died.
@@ -164,18 +172,21 @@ class CodeRunner:
             decisions: inner id to decision: "approve", {"type": "edit", "edited_action": {"name", "args"}},
                 {"type": "reject", "message"}, {"type": "respond", "message"}; for an unknown outcome
                 {"type": "done", "value"}, {"type": "failed", "message"} or "run again". Calls left out wait on.
+            head: `Outcome.journal.head` of an earlier outcome, kept where nobody who can write to the journal can. All
+                lines up to that one have to be there.
             invoke: as in `run`.
 
         Raises:
             UsageError: for an action that is unknown or over, or a decision that does not fit its call. Nothing is
                 recorded and nothing runs then.
-            JournalError: if the journal was changed, or another run goes on with the same action.
+            JournalError: if the journal was changed, cut off before head or swapped for another one, or is not sealed
+                with the runner's key: nothing runs then. If another run goes on with the same action.
             SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
             SandboxLost: if the sandbox went away before the program began; likewise.
             LimitExceeded: if as many programs run as the sandbox lets run at a time; likewise.
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
-        journal = journal_of(id, self._store.read(id))
+        journal = journal_of(id, self._store.read(id), seal=self._seal, head=head)
         kept = {handle: self._store.read(kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
         guest = self._direct(action) or self._sandbox.start(action.limits)
@@ -189,10 +200,11 @@ class CodeRunner:
         id: str,
         decisions: Mapping[str, object] | None = None,
         *,
+        head: str | None = None,
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `resume`."""
-        journal = journal_of(id, await self._store.aread(id))
+        journal = journal_of(id, await self._store.aread(id), seal=self._seal, head=head)
         kept = {handle: await self._store.aread(kept_key(journal, handle)) for handle in kept_handles(journal)}
         action, lines = self._reopen(id, journal, kept, decisions or {})
         guest = self._direct(action) or await self._sandbox.astart(action.limits)
