@@ -52,7 +52,7 @@ class Gate:
         self._recording, self._wall = recording, wall
         self.calls: list[CallState] = []
         """Every call of this pass, in the order asked for."""
-        self.warnings: list[str] = []
+        self.warnings = recording.warnings
         """Where a replay left what was recorded, reads only."""
         self.product = Product(policy.limits)
         """What the program printed and left."""

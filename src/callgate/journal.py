@@ -9,9 +9,10 @@ one. What only a pinned head shows is that lines are missing at the end.
                      "tools", "seed", "wall"}                       "tools": the functions its program may name
                                                                     ("key": under which it is stored, if not "action")
     {"e":"asked",    CALL, "why":"approval"|"unknown", "schema"}    a human has to decide
-    {"e":"decision", "call", "decision"}                            and has ("edited" or "value" hold what it carries)
+    {"e":"decision", "call", "decision"}                            and has ("edited" or "value" hold what it carries;
+                                                                    "by":"reconcile": it was the tool's hook that did)
     {"e":"started",  CALL}                                          a write is about to run ("ran": edited arguments)
-    {"e":"done",     CALL, "value"|"kept"|"error"}                  a call is over ("undelivered": after the end)
+    {"e":"done",     CALL, "value"|"kept"|"digest"|"error"}         a call is over ("undelivered": after the end)
     {"e":"resumed",  "at", "wall"}                                  a replay is complete, the program goes on from here
     {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept",
                      "artifacts":[{"name", "size", "sha256"}], "left_out":[{"name", "size", "why", "count"}]}
@@ -19,8 +20,9 @@ one. What only a pinned head shows is that lines are missing at the end.
 CALL is "call", "tool", "key", "n", "at", and "args" in the first line about a call (but for a refused one with large
 arguments). `call` is a label, and never moves to another call; the identity is (tool, key, n): `key` is the SHA-256 of
 the canonical arguments, `n` counts equal calls of one action from 0. `at` is the program's clock, in seconds. A value
-above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256. Of
-files only the names stand here, where a program left any; what they hold comes with the outcome.
+above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256;
+`digest` is the SHA-256 of the text of one that is not to be stored, of a tool with `record="digest"`. Of files only the
+names stand here, where a program left any; what they hold comes with the outcome.
 """
 
 from __future__ import annotations

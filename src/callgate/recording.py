@@ -83,6 +83,8 @@ class Recording:
     last_at: float = 0.0
     ended: bool = False
     empty: bool = True
+    warnings: list[str] = field(default_factory=list[str])
+    """What is known to be otherwise than it was, before the program runs."""
 
     def name(self, action: str, key: Key) -> str:
         """Return the inner id of a call: the one it has in the journal, else one that no call ever had.
@@ -98,6 +100,11 @@ class Recording:
         """Say whether nobody knows yet how a write ended, given the calls of this pass."""
         unknown = [record for record in self.records.values() if record.unknown]
         return any(not record.met or calls[record.n - 1].result is None for record in unknown)
+
+    def unheld(self) -> list[Record]:
+        """Return the calls of whose results there is only the digest, oldest first."""
+        answers = [one for one in self.order if isinstance(one, Record)]
+        return [one for one in answers if one.result is not None and one.result.digest is not None]
 
     def missing(self) -> list[Record]:
         """Return what binds and was not asked for again."""
@@ -189,13 +196,17 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
         case _:
             record.result = _result(entry, kept)
             recording.order.append(record)
-            recording.decisions.pop(key, None)
+            decision = recording.decisions.pop(key, None)
+            if decision is not None and decision.arguments is not None:
+                record.ran = decision.arguments  # a read: nothing was written when it started
     return record
 
 
 def _result(entry: dict[str, JSON], kept: Callable[[str], str]) -> Result:
     if "error" in entry:
         return Result(error=entry["error"])
+    if "digest" in entry:
+        return Result(digest=entry["digest"])
     if "kept" in entry:
         text = kept(entry["kept"]["handle"])
         if digest(text) != entry["kept"]["sha256"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from callgate.action import opening
 from callgate.codec import JSON, digest, encode
@@ -17,16 +17,18 @@ from callgate.driver import Pass
 from callgate.driver_threads import drive
 from callgate.errors import JournalError, ReplayDivergence, UsageError
 from callgate.gate import Gate
+from callgate.invoking import invoke_tool
 from callgate.journal import FORMAT, Journal, MemoryJournal
 from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Policy
 from callgate.recording import Recording, kept_handles, read_recording
+from callgate.reopening import read_again
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Sandbox
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import Call, Tool
+from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
 
 __all__ = ["Kept", "Replay", "replay"]
@@ -61,6 +63,7 @@ def replay(
     sandbox: Literal["local"] | Sandbox = "local",
     kept: Kept | None = None,
     key: bytes | None = None,
+    tools: Catalogue | Iterable[Tool | Callable[..., Any]] | None = None,
 ) -> Replay:
     """Run a recorded action again: recorded results answer its calls, and no tool is called.
 
@@ -70,10 +73,13 @@ def replay(
         sandbox: where the program runs.
         kept: the texts of results too large for their entries (above `callgate.journal.INLINE` bytes), by handle.
         key: of a sealed journal that is given as text or lines.
+        tools: called again for reads of whose results the journal holds the digest (`Tool.record`), and for nothing
+            else.
 
     Raises:
         JournalError: for a journal that was changed, or is of another format.
-        UsageError: for an empty journal, or one that names a kept result which is not given.
+        UsageError: for an empty journal, or one that names a kept result which is not given, or a result of which it
+            holds only the digest, with no tool given that returns it.
         SandboxError: if the program cannot run.
 
     Time that the program slept before its last recorded answer is skipped, time after it is waited for. Where an
@@ -86,15 +92,21 @@ def replay(
         outcome = report_unrun(journal=read, program=header["program"])
         return Replay(outcome=outcome, diverged=False, differences=())
     recording = read_recording(read, _kept(read, kept))
-    limits = Limits(**header["limits"])
+    limits, workers = Limits(**header["limits"]), Workers()
+    catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools or ())
+    if tools is None and (unheld := ", ".join(f"{one.key[0]} ({one.call})" for one in recording.unheld())):
+        raise UsageError(
+            f"the journal holds only digests of what these returned: {unheld}; give tools= to call them again"
+        )
+    read_again(read, recording, catalogue.tools, invoke_tool, workers, limits)
     policy = Policy(_stand_ins(read), {}, limits)
     gate = Gate(action=header["action"], policy=policy, journal=read, recording=recording, wall=time.time())
     try:
-        last = drive(_pass(gate, read, limits, sandbox))
+        last = drive(_pass(gate, read, limits, sandbox, workers))
     except ReplayDivergence as error:
         return Replay(outcome=None, diverged=True, differences=(*gate.warnings, str(error)))
     outcome = report(last, gate=gate, journal=read, program=header["program"], limits=limits)
-    found = (*gate.warnings, *_calls(gate, recording), *_end(last, outcome, ended))
+    found = (*gate.warnings, *_calls(gate, recording, ended), *_end(last, outcome, ended))
     return Replay(outcome=outcome, diverged=False, differences=found)
 
 
@@ -130,7 +142,7 @@ def _stand_ins(journal: Journal) -> dict[str, Tool]:
     return {name: Tool(name=name, input_schema={"type": "object"}) for name in sorted(named)}
 
 
-def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"] | Sandbox) -> Pass:
+def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"] | Sandbox, workers: Workers) -> Pass:
     store = MemoryJournal()
     store.append("", 0, list(journal.lines))
     return Pass(
@@ -143,7 +155,7 @@ def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"
         limits=limits,
         invoke=_refuse,
         listen=None,
-        workers=Workers(),
+        workers=workers,
     )
 
 
@@ -151,9 +163,9 @@ def _refuse(tool: Tool, call: Call) -> NoReturn:
     raise UsageError(f"the program called {tool.name} ({call.id}), and its journal does not say what came of it")
 
 
-def _calls(gate: Gate, recording: Recording) -> list[str]:
-    """Say which calls differ from the recorded ones."""
-    new = [call for call in gate.calls if call.key not in recording.records]
+def _calls(gate: Gate, recording: Recording, ended: dict[str, JSON] | None) -> list[str]:
+    """Say which calls differ from the recorded ones; where the record just stops, a program goes on to new ones."""
+    new = [call for call in gate.calls if ended is not None and call.key not in recording.records]
     left = [record for record in recording.records.values() if not record.met]
     return [f"{call.tool} ({call.id}) was called and is not in the journal" for call in new] + [
         f"{record.key[0]} ({record.call}) was not called again" for record in left

@@ -25,7 +25,8 @@ from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
 from callgate.program import direct
-from callgate.recording import kept_handles, read_recording
+from callgate.recording import Recording, kept_handles, read_recording
+from callgate.reopening import Line, aread_again, areconciled, read_again, reconciled
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
@@ -167,6 +168,8 @@ class CodeRunner:
     ) -> Outcome:
         """Go on with an action that waits for a human, or whose process died.
 
+        Writes that a crash cut off are looked into by the `reconcile` hooks of their tools, unless decisions name them.
+
         Args:
             id: of the action, or the key it was run with.
             decisions: inner id to decision: "approve", {"type": "edit", "edited_action": {"name", "args"}},
@@ -183,13 +186,19 @@ class CodeRunner:
                 with the runner's key: nothing runs then. If another run goes on with the same action.
             SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
             SandboxLost: if the sandbox went away before the program began; likewise.
-            LimitExceeded: if as many programs run as the sandbox lets run at a time; likewise.
+            LimitExceeded: if as many programs run as the sandbox lets run at a time, or reads that have to be called
+                again (`Tool.record`) take longer than `Limits.seconds`; likewise.
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
         journal = journal_of(id, self._store.read(id), seal=self._seal, head=head)
         kept = {handle: self._store.read(kept_key(journal, handle)) for handle in kept_handles(journal)}
-        action, lines = self._reopen(id, journal, kept, decisions or {})
-        guest = self._direct(action) or self._sandbox.start(action.limits)
+        given, reopened = decisions or {}, self._reopen(id, journal, kept)
+        told = self._told(reopened.recording, given)
+        tools, limits = self.catalogue.tools, reopened.limits
+        told += reconciled(journal, reopened.recording, tools, given, self._workers, limits)
+        action, lines = self._decided(reopened, kept, told)
+        read_again(journal, action.recording, tools, unless_reserved(invoke, invoke_tool), self._workers, limits)
+        guest = self._direct(action) or self._sandbox.start(limits)
         with _guarded(guest):
             if lines:
                 self._store.append(id, len(journal) - len(lines), lines)
@@ -206,22 +215,38 @@ class CodeRunner:
         """The awaitable twin of `resume`."""
         journal = journal_of(id, await self._store.aread(id), seal=self._seal, head=head)
         kept = {handle: await self._store.aread(kept_key(journal, handle)) for handle in kept_handles(journal)}
-        action, lines = self._reopen(id, journal, kept, decisions or {})
-        guest = self._direct(action) or await self._sandbox.astart(action.limits)
+        given, reopened = decisions or {}, self._reopen(id, journal, kept)
+        told = self._told(reopened.recording, given)
+        tools, limits = self.catalogue.tools, reopened.limits
+        told += await areconciled(journal, reopened.recording, tools, given, self._workers, limits)
+        action, lines = self._decided(reopened, kept, told)
+        await aread_again(journal, action.recording, tools, self._awaited(invoke), limits)
+        guest = self._direct(action) or await self._sandbox.astart(limits)
         with _guarded(guest):
             if lines:
                 await self._store.aappend(id, len(journal) - len(lines), lines)
         return await self._ago(action, guest, invoke)
 
-    def _reopen(
-        self, action_id: str, journal: Journal, kept: Mapping[str, list[str]], decisions: Mapping[str, object]
-    ) -> tuple[Action, list[str]]:
-        """Return the action and the lines its decisions add."""
+    def _reopen(self, key: str, journal: Journal, kept: Mapping[str, list[str]]) -> Action:
         recording = read_recording(journal, lambda handle: "".join(kept[handle]))
         if recording.ended:
-            raise UsageError(f"action {action_id!r} is over; its journal holds how it ended")
+            raise UsageError(f"action {key!r} is over; its journal holds how it ended")
+        header = journal.header
+        return Action(
+            id=header["action"],
+            key=key,
+            thread=header["thread"],
+            program=header["program"],
+            direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
+            journal=journal,
+            limits=Limits(**header["limits"]),  # what it began with: the guest and its replay depend on them
+            recording=recording,
+        )
+
+    def _told(self, recording: Recording, decisions: Mapping[str, object]) -> list[Line]:
+        """Return what humans decide, as entries."""
         waiting = {record.call: record for record in recording.waiting()}
-        parsed: list[tuple[dict[str, JSON], dict[str, str]]] = []
+        parsed: list[Line] = []
         for call, given in decisions.items():
             if call not in waiting:
                 raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
@@ -230,20 +255,14 @@ class CodeRunner:
                 raise UsageError(f"{call}: there is no tool {name!r} any more")
             allowed = OUTCOMES if waiting[call].unknown else self._approvals.get(name, Approval()).allowed
             parsed.append(decision_line(call, given, tool=self.catalogue.tools[name], allowed=allowed))
-        lines = [journal.add(fields, raw) for fields, raw in parsed]
+        return parsed
+
+    def _decided(self, action: Action, kept: Mapping[str, list[str]], told: list[Line]) -> tuple[Action, list[str]]:
+        """Return the action with its decisions, and the lines they add."""
+        lines = [action.journal.add(fields, raw) for fields, raw in told]
         if lines:
-            recording = read_recording(journal, lambda handle: "".join(kept[handle]))
-        header = journal.header
-        action = Action(
-            id=header["action"],
-            key=action_id,
-            thread=header["thread"],
-            program=header["program"],
-            direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
-            journal=journal,
-            limits=Limits(**header["limits"]),  # what it began with: the guest and its replay depend on them
-            recording=recording,
-        )
+            recording = read_recording(action.journal, lambda handle: "".join(kept[handle]))
+            action = replace(action, recording=recording)
         return action, lines
 
     # ---- one pass
@@ -260,8 +279,11 @@ class CodeRunner:
 
     async def _ago(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
         with _guarded(guest):
-            one = self._pass(action, guest, unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers)))
+            one = self._pass(action, guest, self._awaited(invoke))
         return self._report(action, one.gate, await drive_async(one))
+
+    def _awaited(self, invoke: Invoke | None) -> Invoke:
+        return unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers))
 
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
         reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
