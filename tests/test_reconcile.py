@@ -120,7 +120,7 @@ def raises(call):
         pytest.param(lambda call: None, id="cannot tell"),
         pytest.param(raises, id="raises"),
         pytest.param(lambda call: "approve", id="another decision"),
-        pytest.param(lambda call: {"type": "done", "value": {1, 2}}, id="no JSON"),
+        pytest.param(lambda call: {"type": "done", "value": float("nan")}, id="no JSON"),
         pytest.param(lambda call: 7, id="no decision"),
     ],
 )
@@ -186,14 +186,21 @@ def test_an_edited_call_is_told_as_it_ran(bank):
     assert bank.asked == [("a/1", "pay", {"amount": 9})]
 
 
-def test_a_tool_without_a_hook_still_waits_for_a_human(bank):
-    bank.crash('"key":"')  # before anything was called
-    bank.store.at = '"value":50'
+def test_a_tool_without_a_hook_waits_for_a_human(bank):
+    bank.crash('"e":"done","call":"a/2"')
+    outcome = bank.resume()
+    assert (outcome.status, [one.tool for one in outcome.waiting], bank.asked) == ("paused", ["put"], [])
+    assert (bank.ledger, bank.puts) == ([5], [50])
+
+
+def test_two_are_asked_about_in_one_go(bank):
+    program = "r = call_tools([('pay', {'amount': 1}), ('pay', {'amount': 2})])\nr"
+    bank.store.at = '"e":"done"'
     with pytest.raises(JournalError):
-        bank.resume()
-    assert bank.resume().value == 50
-    bank.store.at = None
-    assert bank.puts == [50]
+        bank.run(program)
+    outcome = bank.resume()
+    assert (outcome.status, outcome.value) == ("completed", [10, 20])
+    assert sorted(bank.ledger) == [1, 2]
 
 
 @pytest.mark.parametrize("effect", ["read", "idempotent"])
