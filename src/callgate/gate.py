@@ -193,7 +193,7 @@ class Gate:
     def _on_end(self, frame: EndFrame) -> None:
         if not self._live:
             if missing := self._recording.missing():
-                raise divergence(missing)
+                raise divergence(missing, frame.error)
             self._go_live(event=False)
         self.product.close(frame)
         self._clock.reopen()  # what it asked for before it ended is carried out

@@ -7,7 +7,7 @@ same program asks the same calls in the same order when it is handed the same ev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from callgate.codec import JSON, decode, digest, recode
 from callgate.decisions import Decision
 from callgate.errors import JournalError, ReplayDivergence
 from callgate.journal import Journal
+from callgate.outcome import visible
 
 __all__ = ["Record", "Recording", "Resumed", "divergence", "kept_handles", "read_recording"]
 
@@ -231,7 +232,13 @@ def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, J
         recording.rejected.add(record.key[:2])
 
 
-def divergence(missing: list[Record]) -> ReplayDivergence:
-    """Return the error that says what a program did not ask for again."""
+def divergence(missing: list[Record], error: Mapping[str, JSON] | None = None) -> ReplayDivergence:
+    """Return the error that says what a program did not ask for again, and what it raised instead if it did."""
     calls = ", ".join(f"{record.key[0]} ({record.call})" for record in missing) or "a recorded call"
-    return ReplayDivergence(f"the program did not ask again for {calls}; nothing was executed")
+    text, line = f"the program did not ask again for {calls}", None  # what it did instead is a guest's word
+    if error is not None:
+        told = error.get("line")
+        line = told if type(told) is int and told > 0 else None
+        where = f" in line {line}" if line is not None else ""
+        text += f", but raised {visible(str(error.get('type')))[:100]}{where}"
+    return ReplayDivergence(f"{text}; nothing was executed", line=line)
