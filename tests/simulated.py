@@ -166,9 +166,11 @@ class Pass:
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:
             if isinstance(step, Record):
-                assert step.position == len(self.life.lines), "lines leave the gate in order"
-                self.life.lines.extend(step.lines)
-                if self.kill_after is not None and len(self.life.lines) >= self.kill_after:
+                lines = self.life.lines
+                assert step.position == len(lines), "lines leave the gate in order"
+                room = len(step.lines) + 1 if self.kill_after is None else max(0, self.kill_after - len(lines))
+                lines.extend(step.lines[:room])
+                if room <= len(step.lines):
                     raise Killed
                 self._carry_out(self.gate.recorded(self.now))
             elif isinstance(step, Keep):

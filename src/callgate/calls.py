@@ -27,6 +27,8 @@ class Result:
     """How a call ended: the canonical text of its value, or an error."""
 
     text: str = "null"
+    digest: str | None = None
+    """SHA-256 of the text, where the journal holds that in its place."""
     error: dict[str, JSON] | None = None
     """None, or {"type", "text", "tool", "limit"} as the guest is told."""
     waits: bool = False

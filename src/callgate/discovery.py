@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from callgate.calls import Result
-from callgate.codec import JSON
+from callgate.codec import JSON, digest
 from callgate.errors import ToolFailed
 from callgate.journal import JournalStore
 from callgate.schema import stub
@@ -76,7 +76,7 @@ def reserved_tools(
     one_by_one, aone_by_one = threading.Lock(), asyncio.Lock()
 
     def found(handle: str, lines: list[str]) -> Result:
-        if not lines:
+        if not lines or digest(lines[0])[: len(handle)] != handle:
             raise ToolFailed(f"no value is kept under {handle!r} in this thread")
         before = sum(len(each.text) for each in loaded.values())
         if before and before + len(lines[0]) > most:

@@ -133,6 +133,11 @@ class SandboxLost(SandboxError):
 class ReplayDivergence(CallgateError):
     """On replay the program did not ask for a write its journal records. Nothing was executed."""
 
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        """The program's own line in which it raised instead, counted from 1; None if it did not."""
+
 
 class JournalError(CallgateError):
     """A journal does not hold together: an entry was changed, removed or appended by another run."""

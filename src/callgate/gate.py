@@ -52,7 +52,7 @@ class Gate:
         self._recording, self._wall = recording, wall
         self.calls: list[CallState] = []
         """Every call of this pass, in the order asked for."""
-        self.warnings: list[str] = []
+        self.warnings = recording.warnings
         """Where a replay left what was recorded, reads only."""
         self.product = Product(policy.limits)
         """What the program printed and left."""
@@ -199,7 +199,7 @@ class Gate:
     def _on_end(self, frame: EndFrame) -> None:
         if not self._live:
             if missing := self._recording.missing():
-                raise divergence(missing)
+                raise divergence(missing, frame.error)
             self._go_live(event=False)
         self.product.close(frame)
         self._clock.reopen()  # what it asked for before it ended is carried out

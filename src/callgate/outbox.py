@@ -126,6 +126,8 @@ class Outbox:
             parts = f',"error":{encode(result.error)}'
             if not call.recorded and len(call.arguments) > REFUSED_CHARS:
                 call.arguments, call.recorded = "{}", True  # it never ran: its digest is enough
+        elif result.digest is not None:
+            parts = f',"digest":"{result.digest}"'
         elif len(result.text) > INLINE:
             parts = f',"kept":{encode(self.keep(result.text))}'
         else:

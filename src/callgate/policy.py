@@ -19,7 +19,7 @@ from callgate.room import room_of
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool
 
-__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided", "shown_digest"]
+__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided", "fitted", "shown_digest"]
 
 logger = logging.getLogger("callgate")
 
@@ -134,12 +134,11 @@ class Policy:
         return None
 
     def fit(self, call: CallState, result: Result) -> Result:
-        """Return result, or the refusal of one that is too large for a frame."""
-        most = self.limits.frame_mb
-        if len(result.text) <= most << 20:
-            return result
-        text = f"{call.tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
-        return refusal("LimitExceeded", text, tool=call.tool, limit="frame_mb")
+        """Return result as it is journalled and answered."""
+        fits = fitted(call.tool, result, self.limits)
+        if call.status == "started" and fits.error is None and self.tools[call.tool].record == "digest":
+            return Result(text=fits.text, digest=digest(fits.text))
+        return fits
 
     def is_plain_read(self, call: CallState) -> bool:
         """Say whether calling it once more does nothing and asks nobody."""
@@ -192,6 +191,15 @@ class Policy:
 def shown_digest(name: str, tool: Tool | None) -> str:
     """Return a digest of a tool as a human is shown it, or of its absence: an approval holds for this."""
     return digest(encode([name, dict(tool.input_schema) if tool is not None else None]))
+
+
+def fitted(tool: str, result: Result, limits: Limits) -> Result:
+    """Return result, or the refusal of one that is too large for a frame."""
+    most = limits.frame_mb
+    if len(result.text) <= most << 20:
+        return result
+    text = f"{tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
+    return refusal("LimitExceeded", text, tool=tool, limit="frame_mb")
 
 
 def decided(call: CallState, decision: Decision) -> Result:

@@ -7,7 +7,7 @@ same program asks the same calls in the same order when it is handed the same ev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from callgate.codec import JSON, decode, digest, recode
 from callgate.decisions import Decision
 from callgate.errors import JournalError, ReplayDivergence
 from callgate.journal import Journal
+from callgate.outcome import visible
 
 __all__ = ["Record", "Recording", "Resumed", "divergence", "kept_handles", "read_recording"]
 
@@ -85,6 +86,8 @@ class Recording:
     last_at: float = 0.0
     ended: bool = False
     empty: bool = True
+    warnings: list[str] = field(default_factory=list[str])
+    """What is known to be otherwise than it was, before the program runs."""
 
     def name(self, action: str, key: Key) -> str:
         """Return the inner id of a call: the one it has in the journal, else one that no call ever had.
@@ -100,6 +103,11 @@ class Recording:
         """Say whether nobody knows yet how a write ended, given the calls of this pass."""
         unknown = [record for record in self.records.values() if record.unknown]
         return any(not record.met or calls[record.n - 1].result is None for record in unknown)
+
+    def unheld(self) -> list[Record]:
+        """Return the calls of whose results there is only the digest, oldest first."""
+        answers = [one for one in self.order if isinstance(one, Record)]
+        return [one for one in answers if one.result is not None and one.result.digest is not None]
 
     def missing(self) -> list[Record]:
         """Return what binds and was not asked for again."""
@@ -204,6 +212,8 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
 def _result(entry: dict[str, JSON], kept: Callable[[str], str]) -> Result:
     if "error" in entry:
         return Result(error=entry["error"])
+    if "digest" in entry:
+        return Result(digest=entry["digest"])
     if "kept" in entry:
         text = kept(entry["kept"]["handle"])
         if digest(text) != entry["kept"]["sha256"]:
@@ -228,7 +238,13 @@ def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, J
         recording.rejected.add(record.key[:2])
 
 
-def divergence(missing: list[Record]) -> ReplayDivergence:
-    """Return the error that says what a program did not ask for again."""
+def divergence(missing: list[Record], error: Mapping[str, JSON] | None = None) -> ReplayDivergence:
+    """Return the error that says what a program did not ask for again, and what it raised instead if it did."""
     calls = ", ".join(f"{record.key[0]} ({record.call})" for record in missing) or "a recorded call"
-    return ReplayDivergence(f"the program did not ask again for {calls}; nothing was executed")
+    text, line = f"the program did not ask again for {calls}", None  # what it did instead is a guest's word
+    if error is not None:
+        told = error.get("line")
+        line = told if type(told) is int and told > 0 else None
+        where = f" in line {line}" if line is not None else ""
+        text += f", but raised {visible(str(error.get('type')))[:100]}{where}"
+    return ReplayDivergence(f"{text}; nothing was executed", line=line)

@@ -28,7 +28,8 @@ from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
 from callgate.program import direct
 from callgate.reach import Reach, reach
-from callgate.recording import kept_handles, read_recording
+from callgate.recording import Recording, kept_handles, read_recording
+from callgate.reopening import Line, aread_again, areconciled, read_again, reconciled
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
@@ -57,11 +58,13 @@ class CodeRunner:
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
         journal: where actions are recorded; None keeps them in memory, for as long as the runner lives.
+        journal_key: seals every line that is written, and is asked of every line that is read: at least 16 bytes, the
+            same in each process that goes on with an action. None leaves journals unsealed.
         on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
             raises is logged and ignored.
 
     Raises:
-        UsageError: for tools, limits or an interrupt_on that cannot work.
+        UsageError: for tools, limits, an interrupt_on or a key that cannot work.
 
     One runner may be used from many threads and event loops at once. Values kept by `load_value` handles are shared
     by the actions of one thread of one journal.
@@ -75,6 +78,7 @@ class CodeRunner:
         limits: Limits | None = None,
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,
+        journal_key: bytes | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
@@ -82,6 +86,8 @@ class CodeRunner:
         self._sandbox = resolve_sandbox(sandbox)
         self._approvals = approvals(interrupt_on, self.catalogue)
         self._store: JournalStore = journal or MemoryJournal()
+        Journal(key=journal_key)  # or the first action would find out that the key is none
+        self._seal = journal_key
         self._on_event = on_event
         self._workers = Workers()
         self._functions: dict[str, JSON] = {
@@ -158,7 +164,9 @@ class CodeRunner:
         return await self._ago(action, guest, invoke)
 
     def _prepare(self, program: str, id: str | None, key: str | None, thread: str) -> Action:
-        return new_action(program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits)
+        return new_action(
+            program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits, seal=self._seal
+        )
 
     def _first_lines(self, action: Action) -> list[str]:
         return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._sandbox)
@@ -170,30 +178,42 @@ class CodeRunner:
         id: str,
         decisions: Mapping[str, object] | None = None,
         *,
+        head: str | None = None,
         invoke: Invoke | None = None,
     ) -> Outcome:
         """Go on with an action that waits for a human, or whose process died.
+
+        Writes that a crash cut off are looked into by the `reconcile` hooks of their tools, unless decisions name them.
 
         Args:
             id: of the action, or the key it was run with.
             decisions: inner id to decision: "approve", {"type": "edit", "edited_action": {"name", "args"}},
                 {"type": "reject", "message"}, {"type": "respond", "message"}; for an unknown outcome
                 {"type": "done", "value"}, {"type": "failed", "message"} or "run again". Calls left out wait on.
+            head: `Outcome.journal.head` of an earlier outcome, kept where nobody who can write to the journal can. All
+                lines up to that one have to be there.
             invoke: as in `run`.
 
         Raises:
             UsageError: for an action that is unknown or over, or a decision that does not fit its call. Nothing is
                 recorded and nothing runs then.
-            JournalError: if the journal was changed, or another run goes on with the same action.
+            JournalError: if the journal was changed, cut off before head or swapped for another one, or is not sealed
+                with the runner's key: nothing runs then. If another run goes on with the same action.
             SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
             SandboxLost: if the sandbox went away before the program began; likewise.
-            LimitExceeded: if as many programs run as the sandbox lets run at a time; likewise.
+            LimitExceeded: if as many programs run as the sandbox lets run at a time, or reads that have to be called
+                again (`Tool.record`) take longer than `Limits.seconds`; likewise.
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
-        journal = journal_of(id, self._store.read(id))
+        journal = journal_of(id, self._store.read(id), seal=self._seal, head=head)
         kept = {handle: self._store.read(kept_key(journal, handle)) for handle in kept_handles(journal)}
-        action, lines = self._reopen(id, journal, kept, decisions or {})
-        guest = self._direct(action) or self._sandbox.start(action.limits)
+        given, reopened = decisions or {}, self._reopen(id, journal, kept)
+        told = self._told(reopened.recording, given)
+        tools, limits = self.catalogue.tools, reopened.limits
+        told += reconciled(journal, reopened.recording, tools, given, self._workers, limits)
+        action, lines = self._decided(reopened, kept, told)
+        read_again(journal, action.recording, tools, unless_reserved(invoke, invoke_tool), self._workers, limits)
+        guest = self._direct(action) or self._sandbox.start(limits)
         with _guarded(guest):
             if lines:
                 self._store.append(id, len(journal) - len(lines), lines)
@@ -204,27 +224,44 @@ class CodeRunner:
         id: str,
         decisions: Mapping[str, object] | None = None,
         *,
+        head: str | None = None,
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `resume`."""
-        journal = journal_of(id, await self._store.aread(id))
+        journal = journal_of(id, await self._store.aread(id), seal=self._seal, head=head)
         kept = {handle: await self._store.aread(kept_key(journal, handle)) for handle in kept_handles(journal)}
-        action, lines = self._reopen(id, journal, kept, decisions or {})
-        guest = self._direct(action) or await self._sandbox.astart(action.limits)
+        given, reopened = decisions or {}, self._reopen(id, journal, kept)
+        told = self._told(reopened.recording, given)
+        tools, limits = self.catalogue.tools, reopened.limits
+        told += await areconciled(journal, reopened.recording, tools, given, self._workers, limits)
+        action, lines = self._decided(reopened, kept, told)
+        await aread_again(journal, action.recording, tools, self._awaited(invoke), limits)
+        guest = self._direct(action) or await self._sandbox.astart(limits)
         with _guarded(guest):
             if lines:
                 await self._store.aappend(id, len(journal) - len(lines), lines)
         return await self._ago(action, guest, invoke)
 
-    def _reopen(
-        self, action_id: str, journal: Journal, kept: Mapping[str, list[str]], decisions: Mapping[str, object]
-    ) -> tuple[Action, list[str]]:
-        """Return the action and the lines its decisions add."""
+    def _reopen(self, key: str, journal: Journal, kept: Mapping[str, list[str]]) -> Action:
         recording = read_recording(journal, lambda handle: "".join(kept[handle]))
         if recording.ended:
-            raise UsageError(f"action {action_id!r} is over; its journal holds how it ended")
+            raise UsageError(f"action {key!r} is over; its journal holds how it ended")
+        header = journal.header
+        return Action(
+            id=header["action"],
+            key=key,
+            thread=header["thread"],
+            program=header["program"],
+            direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
+            journal=journal,
+            limits=Limits(**header["limits"]),  # what it began with: the guest and its replay depend on them
+            recording=recording,
+        )
+
+    def _told(self, recording: Recording, decisions: Mapping[str, object]) -> list[Line]:
+        """Return what humans decide, as entries."""
         waiting = {record.call: record for record in recording.waiting()}
-        parsed: list[tuple[dict[str, JSON], dict[str, str]]] = []
+        parsed: list[Line] = []
         for call, given in decisions.items():
             if call not in waiting:
                 raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
@@ -234,20 +271,14 @@ class CodeRunner:
                 raise UsageError(f"{call}: there is no tool {name!r} any more; go on without a decision about it")
             allowed = outcomes_of(tool) if unknown else self._approvals.get(name, Approval()).allowed
             parsed.append(decision_line(call, given, name=name, tool=tool, allowed=allowed))
-        lines = [journal.add(fields, raw) for fields, raw in parsed]
+        return parsed
+
+    def _decided(self, action: Action, kept: Mapping[str, list[str]], told: list[Line]) -> tuple[Action, list[str]]:
+        """Return the action with its decisions, and the lines they add."""
+        lines = [action.journal.add(fields, raw) for fields, raw in told]
         if lines:
-            recording = read_recording(journal, lambda handle: "".join(kept[handle]))
-        header = journal.header
-        action = Action(
-            id=header["action"],
-            key=action_id,
-            thread=header["thread"],
-            program=header["program"],
-            direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
-            journal=journal,
-            limits=Limits(**header["limits"]),  # what it began with: the guest and its replay depend on them
-            recording=recording,
-        )
+            recording = read_recording(action.journal, lambda handle: "".join(kept[handle]))
+            action = replace(action, recording=recording)
         return action, lines
 
     # ---- one pass
@@ -264,8 +295,11 @@ class CodeRunner:
 
     async def _ago(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
         with _guarded(guest):
-            one = self._pass(action, guest, unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers)))
+            one = self._pass(action, guest, self._awaited(invoke))
         return self._report(action, one.gate, await drive_async(one))
+
+    def _awaited(self, invoke: Invoke | None) -> Invoke:
+        return unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers))
 
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
         reserved = reserved_tools(
