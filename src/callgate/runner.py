@@ -34,7 +34,7 @@ from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import Catalogue, Tool
+from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
@@ -57,6 +57,8 @@ class CodeRunner:
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
         journal: where actions are recorded; None keeps them in memory, for as long as the runner lives.
+        admit: is asked about each new call before a human is; a text it returns refuses the call as `LimitExceeded`.
+            It may be asked again about a call that waited. What it raises refuses the call, too.
         on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
             raises is logged and ignored.
 
@@ -75,12 +77,13 @@ class CodeRunner:
         limits: Limits | None = None,
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,
+        admit: Callable[[Call], str | None] | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
         self.limits = limits or Limits()
         self._sandbox = resolve_sandbox(sandbox)
-        self._approvals = approvals(interrupt_on, self.catalogue)
+        self._approvals, self._admit = approvals(interrupt_on, self.catalogue), admit
         self._store: JournalStore = journal or MemoryJournal()
         self._on_event = on_event
         self._workers = Workers()
@@ -268,7 +271,7 @@ class CodeRunner:
 
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
         reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
-        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
+        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits, self._admit)
         gate = Gate(
             action=action.id,
             policy=policy,
