@@ -142,6 +142,10 @@ class Life:
             os.kill(os.getpid(), signal.SIGKILL)
         self.moments += 1
 
+    def noted(self) -> list[str]:
+        """Return the ledger, oldest first."""
+        return effects(self.ledger)
+
     def die_if(self, when: str, effect: str) -> None:
         if self.kill_at_effect is not None and tuple(self.kill_at_effect) == (when, effect):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import langgraph_node
 from langgraph_durable import SANDBOX, Life, config_of, graph_of, input_of, said
 from langgraph_savers import aopen_saver, open_saver
 
@@ -157,6 +158,7 @@ def be(folder: Path) -> None:
     finally:
         with suppress(Exception):
             SANDBOX.close()
+            langgraph_node.SANDBOX.close()
         os._exit(status)
 
 
@@ -207,9 +209,13 @@ def slowed(life: Life, saver: Any) -> Any:
     return saver
 
 
+def built(life: Life, saver: Any) -> Any:
+    return langgraph_node.graph_of(life, saver) if life.shape in langgraph_node.SHAPES else graph_of(life, saver)
+
+
 def run_life(life: Life) -> dict[str, Any]:
     with open_saver(life.kind, life.address) as saver:
-        graph = graph_of(life, slowed(life, saver))
+        graph = built(life, slowed(life, saver))
         if life.update is not None:
             graph.update_state(config_of(life), life.update)
         try:
@@ -220,7 +226,7 @@ def run_life(life: Life) -> dict[str, Any]:
 
 async def arun_life(life: Life) -> dict[str, Any]:
     async with aopen_saver(life.kind, life.address) as saver:
-        graph = graph_of(life, slowed(life, saver))
+        graph = built(life, slowed(life, saver))
         if life.update is not None:
             await graph.aupdate_state(config_of(life), life.update)
         try:

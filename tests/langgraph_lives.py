@@ -142,9 +142,11 @@ def _graph(folder: Path, saver: Any, options: dict[str, Any]) -> Any:
     journal = SqliteJournal(folder / "journal") if options.pop("own_journal", False) else None
     nested = options.pop("nested", False)
     effects = {"orders": "read", "recall": "read"}
-    given = {"interrupt_on": {"refund": True}, "effects": effects, "journal": journal, "handle_tool_errors": False}
+    tools = [one for one in tools_of(folder) if one.name != options.get("without")]
+    gated = {"refund": True} if options.pop("without", None) != "refund" else {}
+    given = {"interrupt_on": gated, "effects": effects, "journal": journal, "handle_tool_errors": False}
     builder = StateGraph(State)
-    builder.add_node("tools", codeact(tools_of(folder), **{**given, **options}))
+    builder.add_node("tools", codeact(tools, **{**given, **options}))
     builder.add_edge(START, "tools")
     if nested:
         around = StateGraph(State)
@@ -221,7 +223,7 @@ class Lives:
     Args:
         kind: of the saver.
         folder: where everything durable is.
-        options: for the node; `own_journal`, `nested`, `durability` and `back` (to an earlier checkpoint) besides.
+        options: for the node; `own_journal`, `nested`, `without` (a tool), `durability` and `back` (to an earlier checkpoint) besides.
     """
 
     def __init__(self, kind: str, folder: Path, **options: Any) -> None:

@@ -104,7 +104,7 @@ class Life:
         for inner, given in decisions.items():
             allowed = OUTCOMES if waiting[inner].unknown else DECISIONS
             tool = self.world.catalogue().tools[waiting[inner].key[0]]
-            fields, raw = decision_line(inner, given, tool=tool, allowed=allowed)
+            fields, raw = decision_line(inner, given, name=tool.name, tool=tool, allowed=allowed)
             self.lines.append(journal.add(fields, raw))
 
     def go(self, guest: Guest, *, kill_after: int | None = None) -> End | Pause:

@@ -211,7 +211,8 @@ def test_a_deadlock_ends_at_once(run):
 def test_fifty_parallel_calls_overlap(run):
     outcome = run("r = call_tools([('blocking', {'x': i}) for i in range(50)])\nr")
     assert outcome.value == list(range(50))
-    assert {call.status for call in outcome.calls} == {"done"}
+    assert [call.status for call in outcome.calls] == ["done", "done"]
+    assert sorted(done) == [1, 2]
 
 
 def test_each_run_starts_fresh(run):
@@ -720,3 +721,34 @@ def test_an_interrupted_caller_stops_at_once_and_nothing_starts_afterwards(tmp_p
         [sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment, check=False
     )
     assert done.stdout.strip() == "True [0, 1]", done.stderr
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_a_program_may_end_before_the_tools_it_called(use_async: bool) -> None:
+    """Its guest is gone then, and what it said at its end counts."""
+    from callgate.testing.fake import FakeSandbox
+
+    done: list[int] = []
+
+    @tool
+    def slow(n: int) -> int:
+        """Take a while."""
+        time.sleep(0.05)
+        done.append(n)
+        return n
+
+    program = """
+import asyncio
+async def main():
+    waiting = [asyncio.create_task(acall_tool('slow', n=n)) for n in (1, 2)]
+    await asyncio.sleep(0)
+    for one in waiting:
+        one.cancel()
+await main()
+'over'
+"""
+    runner = CodeRunner([slow], sandbox=FakeSandbox())
+    outcome = asyncio.run(runner.arun(program)) if use_async else runner.run(program)
+    assert (outcome.status, outcome.value) == ("completed", "over")
+    assert [call.status for call in outcome.calls] == ["done", "done"]
+    assert sorted(done) == [1, 2]

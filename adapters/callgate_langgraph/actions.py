@@ -28,7 +28,7 @@ from callgate_langgraph.call_limits import CallBudget
 from callgate_langgraph.forms import Output, storable
 from callgate_langgraph.inner import InnerCalls
 from callgate_langgraph.keeping import Keeping
-from callgate_langgraph.lift import lift
+from callgate_langgraph.lift import lift, number_of
 from callgate_langgraph.state import Channels, SeenState
 from callgate_langgraph.steps import Steps, read_lines
 from callgate_langgraph.turn import Turn
@@ -127,17 +127,17 @@ class CodeAction:
         ]
 
     def interrupted(self) -> str | None:
-        """Return the first call whose tool waits for an answer, by the journal."""
+        """Return the first call whose tool waits for an answer, by the journal: the first one the program made."""
         if self.journal is None or self.outputs is not None:
             return None
-        waiting: dict[str, None] = {}
+        waiting = set[str]()
         for line in self.journal.lines[1:]:
             entry = decode(line)
             if entry["e"] == "interrupted":
-                waiting[entry["call"]] = None
+                waiting.add(entry["call"])
             elif entry["e"] in ("started", "done"):
-                waiting.pop(entry["call"], None)
-        asked = ((call, self.beside.interrupted(call)) for call in waiting)
+                waiting.discard(entry["call"])
+        asked = ((call, self.beside.interrupted(call)) for call in sorted(waiting, key=number_of))
         return next((call for call, one in asked if self.turn.answer_to((self.at, call), one) is None), None)
 
     def _question(self, call: str, tool: str, arguments: dict[str, JSON], *, unknown: bool) -> Question:

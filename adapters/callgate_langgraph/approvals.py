@@ -18,9 +18,9 @@ from langgraph.runtime import Runtime
 
 from callgate import Call, Catalogue, UsageError
 from callgate.codec import JSON, decode, encode
-from callgate.decisions import OUTCOMES, Decision, parse_decision
+from callgate.decisions import Decision, outcomes_of, parse_decision
 from callgate.outcome import visible
-from callgate.policy import Approval, InterruptOn, approvals
+from callgate.policy import Approval, InterruptOn, approvals, shown_digest
 from callgate_langchain.guards import is_dict, is_list
 from callgate_langgraph.forms import Output, storable
 from callgate_langgraph.lift import map_answer
@@ -129,7 +129,13 @@ class Approvals:
 
     def allowed(self, question: Question) -> tuple[str, ...]:
         """Return the decisions that may be taken."""
-        return OUTCOMES if question.unknown else self._gated.get(question.tool, Approval()).allowed
+        if question.unknown:
+            return outcomes_of(self._catalogue.tools.get(question.tool))
+        return self._gated.get(question.tool, Approval()).allowed
+
+    def shown(self, question: Question) -> str:
+        """Return a digest of the tool that a question is about, as a human is shown it."""
+        return shown_digest(question.tool, self._catalogue.tools.get(question.tool))
 
     def description(self, question: Question, setting: Setting) -> str | None:
         """Return what the user says about a call, None where that is nothing."""
@@ -159,11 +165,9 @@ class Approvals:
         return [self._decision(one, question) for one, question in zip(given, questions, strict=True)]
 
     def _decision(self, given: object, question: Question) -> Decision:
-        tool = self._catalogue.tools.get(question.tool)
-        if tool is None:
-            raise Unfit(f"{question.id}: there is no tool {question.tool!r} any more")
+        tool, allowed = self._catalogue.tools.get(question.tool), self.allowed(question)
         try:
-            decision = parse_decision(given, tool=tool, allowed=self.allowed(question))
+            decision = parse_decision(given, name=question.tool, tool=tool, allowed=allowed)
         except UsageError as error:
             raise Unfit(f"{question.id}: {error}") from error
         if decision.type == "respond" and not (is_dict(given) and isinstance(given.get("message"), str)):
@@ -188,6 +192,7 @@ def request(
     settings: Mapping[int, Setting],
     *,
     heads: Mapping[str, str],
+    pause: int,
     error: str | None,
 ) -> dict[str, Any]:
     """Return a HITLRequest about calls, in their order.
@@ -197,6 +202,7 @@ def request(
         gates: says what may be answered.
         settings: of the calls, by their position in the message.
         heads: id of a code action to the digest that pins its journal.
+        pause: number of the interrupt in its node run.
         error: what was wrong with the answer before.
 
     Screens that know LangChain's form show `action_requests` and `review_configs`. The key "callgate" holds more:
@@ -221,6 +227,7 @@ def request(
             ],
             "programs": {one.id.rpartition("/")[0]: visible(one.code) for one in questions if one.code is not None},
             "journals": dict(heads),
+            "pause": pause,
             "error": error,
         },
     }

@@ -14,13 +14,19 @@ from callgate import JournalError
 from callgate.codec import JSON, decode
 from callgate.decisions import Decision
 from callgate.runner import Event
+from callgate_langchain.guards import is_dict
 from callgate_langgraph.actions import CodeAction
 from callgate_langgraph.approvals import Approvals, Question, Setting, Unfit, request
 from callgate_langgraph.forms import combine
 from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.plain import PlainCalls
-from callgate_langgraph.stale_resume import aclear_stale_resume, clear_stale_resume
+from callgate_langgraph.stale_resume import (
+    aclear_stale_resume,
+    ainterrupts_shown,
+    clear_stale_resume,
+    interrupts_shown,
+)
 from callgate_langgraph.steps import Step, Steps
 from callgate_langgraph.turn import Asked, Ref, Turn
 
@@ -133,7 +139,9 @@ class Batch:
         Raises:
             GraphInterrupt: if nobody has answered yet.
         """
-        waits = self.turn.waits
+        waits, asked = self.turn.waits, self.turn.asked
+        if asked is not None and asked.task == self.task:
+            self.interrupts.fill(asked.index + asked.answered)
         if waits is not None and waits.kind == "tool":
             yield from self._hear_for_tool(waits)
         elif waits is not None:
@@ -153,8 +161,10 @@ class Batch:
         questions = yield from self._repeated(waits)
         if questions is None:
             return
+        if not (yield from self._was_shown(waits)):
+            yield from self._ask(questions, waits.error)
         index = yield from self._index(waits)
-        answer = self.interrupts.again(index, self._request(questions, waits.error))
+        answer = self.interrupts.again(index, self._request(questions, waits.pause, waits.error))
         try:
             decisions = self.gates.read(answer, questions)
         except Unfit as error:
@@ -165,6 +175,8 @@ class Batch:
             yield from self._heard()
 
     def _hear_for_tool(self, waits: Asked) -> Steps[None]:
+        if not (yield from self._was_shown(waits)):
+            yield from self._ask_for_tool(waits.calls[0])
         index = yield from self._index(waits)
         question = self._question_of(waits.calls[0])[1]
         answer = self.interrupts.again(index, question.value, _schema(question))
@@ -174,27 +186,51 @@ class Batch:
     def _heard(self) -> Steps[None]:
         """Make an answer durable, and take it out of where LangGraph would find it for the next question."""
         yield from self.turn.save()
+        yield self._clear(heard=True)
+
+    def _clear(self, *, heard: bool) -> Step:
         runtime, config = self.setting.runtime, self.setting.config
-        yield Step(lambda: clear_stale_resume(runtime, config), lambda: aclear_stale_resume(runtime, config))
+        return Step(
+            lambda: clear_stale_resume(runtime, config, heard=heard),
+            lambda: aclear_stale_resume(runtime, config, heard=heard),
+        )
+
+    def _was_shown(self, waits: Asked) -> Steps[bool]:
+        """Say whether anybody can have answered an open question.
+
+        A process that ended between its journal and LangGraph's own rows asked nobody: what comes as an answer then is
+        one to the question before, given again.
+        """
+        if waits.task != self.task:
+            return True  # the state was updated, which leaves nothing to see
+        runtime, config = self.setting.runtime, self.setting.config
+        shown: list[Interrupt] = yield Step(
+            lambda: interrupts_shown(runtime, config), lambda: ainterrupts_shown(runtime, config)
+        )
+        wanted = self.interrupts.id_at(waits.index)
+        return any(one.id == wanted and (waits.kind == "tool" or _pause(one) == waits.pause) for one in shown)
 
     def _repeated(self, waits: Asked) -> Steps[list[Question] | None]:
-        """Return the questions that were asked; None if a call does not wait as it did, and has to ask anew."""
+        """Return the questions that were asked; None if a call, or its tool, is not what it was: it has to ask anew."""
         known: dict[Ref, Question] = {(one.at, one.id): one for one in self.plain.questions()}
         for action in self.actions.values():
             if waits.lengths.get(action.at) == action.lines:
                 known.update({(one.at, one.id): one for one in (yield from action.questions())})
-        return [known[ref] for ref in waits.calls] if all(ref in known for ref in waits.calls) else None
+        if not all(ref in known for ref in waits.calls):
+            return None
+        questions = [known[ref] for ref in waits.calls]
+        return questions if list(map(self.gates.shown, questions)) == waits.shown else None
 
     def _index(self, waits: Asked) -> Steps[int]:
         """Return the position of an open question among the interrupts of this task.
 
-        It is another one where the state was updated meanwhile, or the answers before it were lost in a crash.
+        It is another one where the state was updated meanwhile.
         """
-        given = self.interrupts.given
-        index = min(waits.index, given) if waits.task == self.task else given
-        if (index, self.task) != (waits.index, waits.task):
-            self.turn.ask(replace(waits, task=self.task, index=index))
-            yield from self.turn.save()
+        if waits.task == self.task:
+            return waits.index
+        index = self.interrupts.given
+        self.turn.ask(replace(waits, task=self.task, index=index))
+        yield from self.turn.save()
         return index
 
     # ---- asking
@@ -210,8 +246,11 @@ class Batch:
         waiting = ((at, action.interrupted()) for at, action in self.actions.items())
         ref = next(((at, call) for at, call in waiting if call is not None), None) or self.plain.interrupted()
         if ref is not None:
-            number, question = self._question_of(ref)
-            yield from self._first(question.value, _schema(question), kind="tool", calls=[ref], number=number)
+            yield from self._ask_for_tool(ref)
+
+    def _ask_for_tool(self, ref: Ref) -> Steps[None]:
+        number, question = self._question_of(ref)
+        yield from self._first(question.value, _schema(question), kind="tool", calls=[ref], number=number)
 
     def _question_of(self, ref: Ref) -> tuple[int, Interrupt]:
         """Return the number of what a tool asks, and the question."""
@@ -227,7 +266,9 @@ class Batch:
                 asked: Event = {"type": "callgate.call", "status": "waiting", "id": one.id, "tool": one.tool}
                 self.tell({**asked, "arguments": one.arguments})
         calls = [(one.at, one.id) for one in questions]
-        yield from self._first(self._request(questions, error), None, kind="approval", calls=calls, error=error)
+        request = self._request(questions, self.turn.next_pause, error)
+        shown = list(map(self.gates.shown, questions))
+        yield from self._first(request, None, kind="approval", calls=calls, shown=shown, error=error)
 
     def _first(
         self,
@@ -236,23 +277,42 @@ class Batch:
         *,
         kind: Literal["approval", "tool"],
         calls: list[Ref],
+        shown: Sequence[str] = (),
         number: int = 0,
         error: str | None = None,
     ) -> Steps[None]:
         self.interrupts.check()
         lengths = {action.at: action.lines for action in self.actions.values() if action.outputs is None}
         index = self.interrupts.given
-        asked = Asked(kind=kind, calls=calls, task=self.task, index=index, lengths=lengths, number=number, error=error)
+        asked = Asked(
+            kind=kind,
+            calls=calls,
+            task=self.task,
+            index=index,
+            lengths=lengths,
+            shown=list(shown),
+            number=number,
+            pause=self.turn.next_pause,
+            error=error,
+        )
         self.turn.ask(asked)
         yield from self.turn.save()
+        yield self._clear(heard=False)
         self.interrupts.first(value, schema)
 
-    def _request(self, questions: Sequence[Question], error: str | None) -> dict[str, Any]:
+    def _request(self, questions: Sequence[Question], pause: int, error: str | None) -> dict[str, Any]:
         settings = {
             one.at: self.actions[one.at].setting if one.at in self.actions else self.setting for one in questions
         }
         heads = {action.id: action.journal.head for action in self.actions.values() if action.journal is not None}
-        return request(questions, self.gates, settings, heads=heads, error=error)
+        return request(questions, self.gates, settings, heads=heads, pause=pause, error=error)
+
+
+def _pause(shown: Interrupt) -> object:
+    """Return the number of an approval request, None for another interrupt."""
+    value: Any = shown.value
+    more = value.get("callgate") if is_dict(value) else None
+    return more.get("pause") if is_dict(more) else None
 
 
 def _schema(question: Interrupt) -> Any:

@@ -22,6 +22,7 @@ from langgraph.types import Interrupt, interrupt
 
 from callgate import UsageError
 from callgate.codec import digest, encode
+from callgate_langchain.guards import is_list
 from callgate_langgraph.keeping import Keeping
 
 __all__ = ["Interrupted", "NodeInterrupts", "Scope", "scoped"]
@@ -62,6 +63,33 @@ class NodeInterrupts:
     def given(self) -> int:
         """How many answers this task was given so far."""
         return len(getattr(_scratchpad(self._config), "resume", ()))
+
+    @property
+    def resumed(self) -> bool:
+        """Whether anybody has answered a question of this task, or the run came with an answer."""
+        look = getattr(_scratchpad(self._config), "get_null_resume", None)
+        return bool(self.given) or (look is not None and look(False) is not None)
+
+    def fill(self, count: int) -> None:
+        """Put something in place of answers that were heard and then lost in a crash.
+
+        So each question has a position, and an id, that no other question of this task had.
+        """
+        given = getattr(_scratchpad(self._config), "resume", None)
+        if is_list(given):
+            given.extend([None] * (count - len(given)))
+
+    def id_at(self, index: int) -> str:
+        """Return the id of the question at a position."""
+        config = _changed(
+            self._config, resume=[None] * index, get_null_resume=_no_answer, interrupt_counter=lambda: index
+        )
+        with set_config_context(config) as context:
+            try:
+                context.run(interrupt, None)
+            except GraphInterrupt as raised:
+                return cast(str, raised.args[0][0].id)
+        raise AssertionError("an interrupt without an answer came back")
 
     def check(self) -> None:
         """Make sure that somebody can answer.

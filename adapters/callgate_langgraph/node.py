@@ -219,22 +219,22 @@ class CodeActNode(Runnable[Any, Any]):
             Exception: what ToolNode raises of plain calls.
         """
         calls = calls_in(input, self._messages_key)
-        if not self._concerns(calls):
+        if not self._concerns(calls, config):
             return self._plain.invoke(input, config, **kwargs)
         return carry_out(self._entered(calls, input, config, kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """The awaitable twin of `invoke`."""
         calls = calls_in(input, self._messages_key)
-        if not self._concerns(calls):
+        if not self._concerns(calls, config):
             return await self._plain.ainvoke(input, config, **kwargs)
         return await acarry_out(self._entered(calls, input, config, kwargs))
 
-    def _concerns(self, calls: Sequence[ToolCall]) -> bool:
-        """Say whether any call is more than a plain one that nobody is asked about, and nobody counts."""
-        if self._call_limits and calls:
-            return True
-        return any(call["name"] == EXECUTE_CODE or call["name"] in self._gates for call in calls)
+    def _concerns(self, calls: Sequence[ToolCall], config: RunnableConfig | None) -> bool:
+        """Say whether any call is more than a plain one that nobody counts, is asked about, or was."""
+        concerned = any(call["name"] == EXECUTE_CODE or call["name"] in self._gates for call in calls)
+        counted = bool(self._call_limits and calls)
+        return concerned or counted or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked more
 
     def _entered(
         self, calls: Sequence[ToolCall], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]

@@ -1,7 +1,8 @@
 """The plain calls of a message that also runs programs, or waits for humans.
 
 Each goes through the plain ToolNode by itself, in a scope of its own, and what it gave is kept if the node run has to
-be entered again because of another one. A gated one is kept in any case: what a human approved runs once.
+be entered again because of another one. One that a human had a say in is kept in any case, from before it starts: what
+somebody approved, or answered, happens once. All others a crash repeats, as it does those of a ToolNode.
 """
 
 from __future__ import annotations
@@ -94,10 +95,11 @@ class PlainCalls:
         return Question(at=ref[0], id=ref[1], tool=call["name"], arguments=arguments, unknown=self._unknown(ref))
 
     def _unknown(self, ref: Ref) -> bool:
-        """Say whether an earlier entry began to run a gated call, and nobody knows how it ended."""
+        """Say whether an earlier entry began to run a call that somebody was asked about, and nobody knows how it ended."""
         if ref not in self.turn.started or ref in self.turn.waiting:
             return False
-        return self.catalogue.tools[self.calls[ref[0]]["name"]].effect == "write"
+        tool = self.catalogue.tools.get(self.calls[ref[0]]["name"])
+        return tool is None or tool.effect == "write"
 
     def _waits(self, ref: Ref) -> bool:
         turn = self.turn
@@ -105,8 +107,9 @@ class PlainCalls:
             return False
         if ref in turn.started:
             return self._unknown(ref)
-        asked = turn.asked is not None and ref in turn.asked.calls
-        return asked or self.gates.wants(self.calls[ref[0]], self.setting)
+        call = self.calls[ref[0]]
+        asked = turn.asked is not None and ref in turn.asked.calls and call["name"] in self.catalogue.tools
+        return asked or self.gates.wants(call, self.setting)
 
     # ---- running
 
@@ -125,9 +128,9 @@ class PlainCalls:
         turn = self.turn
         ready = [ref for ref in self._open() if ref not in turn.waiting or self._answer(ref) is not None]
         runs = [self._prepare(ref) for ref in ready]
-        gated = [ref for ref in ready if ref in turn.decisions or ref in turn.started]
-        if gated:
-            turn.start(gated)
+        asked = [ref for ref in ready if ref in turn.decisions or ref in turn.started or ref in turn.waiting]
+        if asked:
+            turn.start(asked)
             yield from turn.save()
         yield Step(lambda: self._run_all(runs), lambda: self._arun_all(runs))
         finished = {run.ref: self._outputs(run) for run in runs if run.error is None}
@@ -141,7 +144,7 @@ class PlainCalls:
         if questions:
             turn.interrupt(questions)
         returns = not failed and self.interrupted() is None
-        if kept := {ref: outputs for ref, outputs in finished.items() if not returns or ref in gated}:
+        if kept := {ref: outputs for ref, outputs in finished.items() if not returns or ref in asked}:
             turn.finish({ref: self.keeping.pack(outputs) for ref, outputs in kept.items()})
         yield from turn.save()
         if failed:

@@ -35,8 +35,12 @@ class Asked:
     """Among the interrupts of the task."""
     lengths: dict[int, int]
     """Lines of the journals of the code actions that waited then, by position in the message."""
+    shown: list[str] = field(default_factory=list[str])
+    """A digest, for each call of an approval request, of the tool as humans were shown it."""
     number: int = 0
     """Of the question of a tool, among those of its call."""
+    pause: int = 0
+    """Sets it apart from the other interrupts of the node run."""
     error: str | None = None
     """What was wrong with the answer before."""
     answered: bool = False
@@ -54,7 +58,7 @@ class Turn:
     decisions: dict[Ref, Decision] = field(default_factory=dict[Ref, Decision])
     """Of humans, by call; those about plain calls until they are used up."""
     started: set[Ref] = field(default_factory=set[Ref])
-    """Gated plain calls that began to run."""
+    """Plain calls that began to run after somebody was asked about them, or by them."""
     edited: dict[Ref, str] = field(default_factory=dict[Ref, str])
     """Canonical text of the arguments that such calls ran with, where a human changed them."""
     done: dict[Ref, str] = field(default_factory=dict[Ref, str])
@@ -62,7 +66,7 @@ class Turn:
     interrupted: dict[Ref, Interrupted] = field(default_factory=dict[Ref, Interrupted])
     """What the tools of plain calls asked last."""
     waiting: set[Ref] = field(default_factory=set[Ref])
-    """The plain calls whose tools wait for an answer, or have it and did not run since."""
+    """The plain calls whose tools wait for an answer, or have it and did not start since."""
     _answers: dict[Ref, tuple[int, str]] = field(default_factory=dict[Ref, tuple[int, str]])
     """Number of the question of a tool, and packed: what it was answered."""
     _journal: Journal = field(default_factory=Journal)
@@ -91,6 +95,11 @@ class Turn:
             self._saved += len(lines)
 
     @property
+    def next_pause(self) -> int:
+        """The number of an interrupt that is asked now."""
+        return len(self._journal)
+
+    @property
     def waits(self) -> Asked | None:
         """The interrupt that nobody has answered yet."""
         return self.asked if self.asked is not None and not self.asked.answered else None
@@ -111,7 +120,9 @@ class Turn:
             task=asked.task,
             index=asked.index,
             lengths=list(asked.lengths.items()),
+            shown=asked.shown,
             number=asked.number,
+            pause=asked.pause,
             error=asked.error,
         )
 
@@ -128,7 +139,7 @@ class Turn:
         self._add("answered", answer=packed)
 
     def start(self, refs: Iterable[Ref]) -> None:
-        """Begin to run gated plain calls."""
+        """Begin to run plain calls that somebody was asked about, or by."""
         self._add("started", calls=list(refs))
 
     def finish(self, outputs: Mapping[Ref, str]) -> None:
@@ -155,7 +166,9 @@ class Turn:
                     task=entry["task"],
                     index=entry["index"],
                     lengths=dict(entry["lengths"]),
+                    shown=entry["shown"],
                     number=entry["number"],
+                    pause=entry["pause"],
                     error=entry["error"],
                 )
             case "answered" if self.asked is not None:

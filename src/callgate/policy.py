@@ -12,14 +12,14 @@ from typing import Any, Literal, TypeAlias, cast
 
 from callgate.calls import CallState, Result, refusal
 from callgate.codec import digest, encode
-from callgate.decisions import DECISIONS, OUTCOMES, Decision
+from callgate.decisions import DECISIONS, OUTCOMES, Decision, outcomes_of
 from callgate.errors import UsageError
 from callgate.limits import Limits
 from callgate.room import room_of
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool
 
-__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided"]
+__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided", "shown_digest"]
 
 logger = logging.getLogger("callgate")
 
@@ -183,7 +183,10 @@ class Policy:
         if call.status == "interrupted":
             text, allowed = f"{call.tool} waits for an answer of its own.", ()
         elif call.unknown:
-            text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
+            text, allowed = (
+                f"{call.tool} was started and it is unknown whether it happened.",
+                outcomes_of(self.tools.get(call.tool)),
+            )
         else:
             approval = self._approvals.get(call.tool, Approval())
             text, allowed = self._context.copy().run(approval.describe, call.as_call()), approval.allowed
@@ -199,9 +202,13 @@ class Policy:
         )
 
     def shown(self, call: CallState) -> str:
-        """Return a digest of the tool as a human is shown it: an approval holds for exactly this."""
-        tool = self.tools.get(call.tool)
-        return digest(encode([call.tool, dict(tool.input_schema) if tool else None]))
+        """Return a digest of its tool as a human is shown it."""
+        return shown_digest(call.tool, self.tools.get(call.tool))
+
+
+def shown_digest(name: str, tool: Tool | None) -> str:
+    """Return a digest of a tool as a human is shown it, or of its absence: an approval holds for this."""
+    return digest(encode([name, dict(tool.input_schema) if tool is not None else None]))
 
 
 def decided(call: CallState, decision: Decision) -> Result:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
 from callgate.calls import CallState
 from callgate.codec import JSON
-from callgate.decisions import OUTCOMES, decision_line
+from callgate.decisions import decision_line, outcomes_of
 from callgate.discovery import reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
@@ -232,10 +232,11 @@ class CodeRunner:
             if call not in waiting:
                 raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
             name = waiting[call].key[0]
-            if name not in self.catalogue.tools:
-                raise UsageError(f"{call}: there is no tool {name!r} any more")
-            allowed = OUTCOMES if waiting[call].unknown else self._approvals.get(name, Approval()).allowed
-            parsed.append(decision_line(call, given, tool=self.catalogue.tools[name], allowed=allowed))
+            tool, unknown = self.catalogue.tools.get(name), waiting[call].unknown
+            if tool is None and not unknown:
+                raise UsageError(f"{call}: there is no tool {name!r} any more; go on without a decision about it")
+            allowed = outcomes_of(tool) if unknown else self._approvals.get(name, Approval()).allowed
+            parsed.append(decision_line(call, given, name=name, tool=tool, allowed=allowed))
         lines = [journal.add(fields, raw) for fields, raw in parsed]
         if lines:
             recording = read_recording(journal, lambda handle: "".join(kept[handle]))
@@ -283,7 +284,8 @@ class CodeRunner:
         return Pass(
             gate=gate,
             guest=guest,
-            opening=opening(action.journal.header, action.limits, self._functions),
+            # Under the names it knew when it began: what was recorded of a tool that is gone is still asked for.
+            opening=opening(action.journal.header, action.limits, self._functions | action.journal.header["tools"]),
             store=self._store,
             key=action.key,
             kept=functools.partial(kept_key, action.journal),
