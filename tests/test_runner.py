@@ -316,6 +316,31 @@ def test_each_run_starts_fresh(run):
     assert run("import math\nok = math.pi > 3.1 and 'left' not in globals()\nok").value is True
 
 
+def test_the_caller_may_refuse_a_call_before_anybody_is_asked(sandbox, caplog):
+    def admit(call):
+        if call.arguments.get("n") == 3:
+            raise KeyError("secret")
+        return "no more today" if call.arguments.get("n") == 2 else None
+
+    done = []
+
+    @tool
+    def put(n: int) -> int:
+        done.append(n)
+        return n
+
+    runner = CodeRunner(
+        [put], sandbox=sandbox, admit=admit, interrupt_on={"put": {"when": lambda call: call.arguments["n"] != 1}}
+    )
+    program = (
+        "for n in (1, 2, 3):\n    try:\n        put(n=n)\n    except LimitExceeded as error:\n        print(error)"
+    )
+    outcome = runner.run(program)
+    assert (outcome.status, done) == ("completed", [1])
+    assert outcome.stdout == "no more today\nput may not be called now\n"
+    assert "admit raised" in caplog.text
+
+
 def test_a_used_id_is_refused(run):
     run("rows()", id="once-1")
     with pytest.raises(UsageError, match="already used"):

@@ -13,7 +13,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolNode
 
-from callgate import Artifact, CodeRunner, Journal, Outcome
+from callgate import Artifact, Call, CodeRunner, Journal, Outcome
 from callgate.action import kept_key
 from callgate.codec import JSON, decode
 from callgate.finished import arguments_in, handles_in, is_over, outcome_of
@@ -24,6 +24,7 @@ from callgate.surface import EXECUTE_CODE
 from callgate_langchain.guards import is_dict
 from callgate_langgraph.approvals import Approvals, Question, Setting
 from callgate_langgraph.beside import Beside
+from callgate_langgraph.call_limits import CallBudget
 from callgate_langgraph.forms import Output, storable
 from callgate_langgraph.inner import InnerCalls
 from callgate_langgraph.keeping import Keeping
@@ -32,7 +33,7 @@ from callgate_langgraph.state import Channels, SeenState
 from callgate_langgraph.steps import Steps, read_lines
 from callgate_langgraph.turn import Turn
 
-__all__ = ["CodeAction", "current_setting", "execute_code_tool"]
+__all__ = ["CodeAction", "admit", "current_setting", "execute_code_tool"]
 
 _SHOWN_VALUE = 2_000
 """Characters of a call's result that the artifact repeats beside the journal."""
@@ -57,6 +58,7 @@ class CodeAction:
     keeping: Keeping
     beside: Beside
     turn: Turn
+    budget: CallBudget
     given: Setting
     """What the node run began with."""
     channels: Channels | None
@@ -106,6 +108,7 @@ class CodeAction:
         if not len(journal):
             return
         self.journal = journal
+        self.budget.know(journal)
         yield from self.beside.load()
         self._see()
         if is_over(self.journal):
@@ -291,6 +294,12 @@ def execute_code_tool() -> BaseTool:
     return StructuredTool(
         name=EXECUTE_CODE, description="Run a program that calls tools.", args_schema=schema, func=run, coroutine=arun
     )
+
+
+def admit(call: Call) -> str | None:
+    """Count a call of the running action; return why it may not run, if it may not."""
+    action = _current.get()
+    return action.budget.refuse(call.id, call.tool) if call.tool in action.node.tools_by_name else None
 
 
 def current_setting() -> Setting:

@@ -68,7 +68,7 @@ class Batch:
             Exception: what the ToolNode raises of the plain calls.
         """
         yield from self._load()
-        if not self.actions and self.turn.asked is None and not self.plain.questions():
+        if not self.actions and self.turn.asked is None and not self.plain.outputs and not self.plain.questions():
             return (yield self.plain.untouched())
         yield from self._hear()
         self.plain.load()

@@ -6,19 +6,17 @@ import contextvars
 import functools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.prebuilt import ToolNode
-from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
-from langgraph.types import Command
 
 from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
@@ -28,12 +26,14 @@ from callgate.sandboxes.shared import resolve_sandbox
 from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_langchain import from_langchain
+from callgate_langchain.hooks import AsyncToolCallWrapper, ToolCallHooks, ToolCallWrapper
 from callgate_langchain.raw import capturing
-from callgate_langgraph.actions import CodeAction, current_setting, execute_code_tool
+from callgate_langgraph.actions import CodeAction, admit, current_setting, execute_code_tool
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
 from callgate_langgraph.beside import Beside
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
+from callgate_langgraph.call_limits import CallBudget, known_limits
 from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
 from callgate_langgraph.interrupts import NodeInterrupts
@@ -45,6 +45,9 @@ from callgate_langgraph.state import channels_of, read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
 from callgate_langgraph.turn import Turn
 
+if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
+
 __all__ = ["CodeActNode"]
 
 logger = logging.getLogger("callgate")
@@ -54,11 +57,6 @@ _RUNTIME = "__pregel_runtime"
 
 _NOT_GIVEN: Any = object()
 
-ToolResult: TypeAlias = "ToolMessage | Command[Any]"
-ToolCallWrapper: TypeAlias = Callable[[ToolCallRequest, Callable[[ToolCallRequest], ToolResult]], ToolResult]
-AsyncToolCallWrapper: TypeAlias = Callable[
-    [ToolCallRequest, Callable[[ToolCallRequest], Awaitable[ToolResult]]], Awaitable[ToolResult]
-]
 HandleToolErrors: TypeAlias = bool | str | Callable[..., str] | type[Exception] | tuple[type[Exception], ...]
 
 
@@ -98,9 +96,13 @@ class CodeActNode(Runnable[Any, Any]):
         messages_key: of the state.
         wrap_tool_call: sees plain calls and each inner call, never `execute_code`.
         awrap_tool_call: its awaitable twin.
+        middleware: LangChain's, the outermost first: its tool call wrappers see what `wrap_tool_call` sees, inside of
+            it. `HumanInTheLoopMiddleware` is taken as `interrupt_on`, and `ToolCallLimitMiddleware` counts inner calls,
+            too. What acts elsewhere cannot hold for inner calls and is refused.
 
     Raises:
-        UsageError: for a tool called `execute_code`, and for arguments that cannot work.
+        UsageError: for a tool called `execute_code`, for middleware that could not hold, and for arguments that cannot
+            work.
         SandboxUnavailable: if a mode is "code" and this host cannot run programs.
 
     `config["configurable"]["callgate_mode"]` sets the mode of one invocation.
@@ -137,13 +139,15 @@ class CodeActNode(Runnable[Any, Any]):
         messages_key: str = "messages",
         wrap_tool_call: ToolCallWrapper | None = None,
         awrap_tool_call: AsyncToolCallWrapper | None = None,
+        middleware: Sequence[AgentMiddleware[Any, Any, Any]] = (),
     ) -> None:
         if journal is not None and not all(hasattr(journal, one) for one in ("append", "read", "aappend", "aread")):
             raise UsageError("journal: give a SqliteJournal, a MemoryJournal or another JournalStore, or None")
         if require_durable and isinstance(journal, MemoryJournal):
             raise UsageError("require_durable: a MemoryJournal ends with the process; give a SqliteJournal, or None")
         given: dict[str, Any] = {"name": name, "tags": tags, "messages_key": messages_key}
-        given |= {"wrap_tool_call": wrap_tool_call, "awrap_tool_call": awrap_tool_call}
+        hooks = _hooks_of(middleware)
+        given |= {"wrap_tool_call": hooks.chained(wrap_tool_call), "awrap_tool_call": hooks.achained(awrap_tool_call)}
         if handle_tool_errors is not _NOT_GIVEN:
             given["handle_tool_errors"] = handle_tool_errors
         self.name, self.tags = name, tags
@@ -156,12 +160,14 @@ class CodeActNode(Runnable[Any, Any]):
             raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
         self._inner = ToolNode([capturing(one) for one in ready], **given)
         catalogue = Catalogue(from_langchain(ready, effects))
-        self._gates = Approvals(interrupt_on, catalogue, self._plain.tools_by_name)
+        self._call_limits = known_limits(hooks.limits, self._plain.tools_by_name)
+        self._gates = Approvals(hooks.with_interrupt_on(interrupt_on), catalogue, self._plain.tools_by_name)
         self._runner = CodeRunner(
             catalogue,
             sandbox=(where := resolve_sandbox(sandbox)),
             limits=limits,
             interrupt_on=self._gates.for_programs(current_setting),
+            admit=admit if self._call_limits else None,
             on_event=self._tell,
         )
         self._execute_code = execute_code_tool()
@@ -227,9 +233,10 @@ class CodeActNode(Runnable[Any, Any]):
         return await acarry_out(self._entered(calls, input, config, kwargs))
 
     def _concerns(self, calls: Sequence[ToolCall], config: RunnableConfig | None) -> bool:
-        """Say whether any call is more than a plain one that nobody is asked about, or was."""
+        """Say whether any call is more than a plain one that nobody counts, is asked about, or was."""
         concerned = any(call["name"] == EXECUTE_CODE or call["name"] in self._gates for call in calls)
-        return concerned or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked about more calls
+        counted = bool(self._call_limits and calls)
+        return concerned or counted or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked more
 
     def _entered(
         self, calls: Sequence[ToolCall], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
@@ -288,6 +295,7 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> Batch:
         config, runtime = setting.config, setting.runtime
         turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)))
+        budget = CallBudget(self._call_limits, messages_in(setting.state, self._messages_key), calls)
 
         def action(at: int) -> CodeAction:
             return CodeAction(
@@ -301,6 +309,7 @@ class CodeActNode(Runnable[Any, Any]):
                 keeping=keeping,
                 beside=Beside(keeping, f"{keys[at]}/beside"),
                 turn=turn,
+                budget=budget,
                 given=setting,
                 channels=channels_of(config),
                 messages_key=self._messages_key,
@@ -316,6 +325,7 @@ class CodeActNode(Runnable[Any, Any]):
             setting=setting,
             turn=turn,
             keeping=keeping,
+            budget=budget,
         )
         return Batch(
             actions={at: action(at) for at in keys},
@@ -342,6 +352,14 @@ class CodeActNode(Runnable[Any, Any]):
                 self._on_event(event)
             except Exception:
                 logger.exception("on_event raised")
+
+
+def _hooks_of(middleware: Sequence[AgentMiddleware[Any, Any, Any]]) -> ToolCallHooks:
+    if not middleware:
+        return ToolCallHooks()
+    from callgate_langchain.middleware import tool_call_hooks  # noqa: PLC0415 - only this needs langchain
+
+    return tool_call_hooks(middleware)
 
 
 def _shown_chars(tools: Sequence[Any]) -> int:

@@ -20,6 +20,7 @@ from langgraph.prebuilt import ToolNode
 from callgate import Catalogue
 from callgate.codec import decode
 from callgate_langgraph.approvals import Approvals, Question, Setting, instead_of_result, with_notice
+from callgate_langgraph.call_limits import CallBudget
 from callgate_langgraph.forms import Output, flatten, with_calls
 from callgate_langgraph.interrupts import Scope, scoped
 from callgate_langgraph.keeping import Keeping
@@ -57,12 +58,14 @@ class PlainCalls:
     setting: Setting
     turn: Turn
     keeping: Keeping
+    budget: CallBudget
 
     outputs: dict[int, list[Output]] = field(default_factory=dict[int, list[Output]])
     """What the node returns for each call that is over, by position."""
 
     def load(self) -> None:
-        """Take what the turn says of them."""
+        """Take what the turn says of them, and answer those above a limit."""
+        self.outputs.update((at, [refused]) for at, refused in self.budget.refused.items())
         for (at, _), packed in self.turn.done.items():
             if at in self.calls:
                 self.outputs[at] = self.keeping.unpack(packed)

@@ -56,11 +56,18 @@ class Policy:
         tools: by name, everything a program may name.
         approvals: which tools need a human.
         limits: of the action.
+        admit: the caller's own word on each call: None, or why it is refused.
     """
 
-    def __init__(self, tools: Mapping[str, Tool], approvals: Mapping[str, Approval], limits: Limits) -> None:
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        approvals: Mapping[str, Approval],
+        limits: Limits,
+        admit: Callable[[Call], str | None] | None = None,
+    ) -> None:
         self.tools, self.limits = tools, limits
-        self._approvals = approvals
+        self._approvals, self._admit = approvals, admit
         self._context = contextvars.copy_context()
         """Of the caller, for its own functions: whoever drives the action has another one."""
 
@@ -80,7 +87,17 @@ class Policy:
         if call.n > self.limits.calls:
             text = f"all {self.limits.calls} calls of this action are used up"
             return refusal("LimitExceeded", text, tool=call.tool, limit="calls")
-        return None
+        return self._refuse_unadmitted(call)
+
+    def _refuse_unadmitted(self, call: CallState) -> Result | None:
+        if self._admit is None:
+            return None
+        try:
+            text = self._context.copy().run(self._admit, call.as_call())
+        except Exception:
+            logger.exception("admit raised; the call of %s is refused", call.tool)
+            text = f"{call.tool} may not be called now"
+        return refusal("LimitExceeded", text, tool=call.tool) if text is not None else None
 
     def judge(
         self,

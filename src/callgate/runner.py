@@ -35,7 +35,7 @@ from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import Catalogue, Tool
+from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
@@ -60,6 +60,8 @@ class CodeRunner:
         journal: where actions are recorded; None keeps them in memory, for as long as the runner lives.
         journal_key: seals every line that is written, and is asked of every line that is read: at least 16 bytes, the
             same in each process that goes on with an action. None leaves journals unsealed.
+        admit: is asked about each new call before a human is; a text it returns refuses the call as `LimitExceeded`.
+            It may be asked again about a call that waited. What it raises refuses the call, too.
         on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
             raises is logged and ignored.
 
@@ -79,12 +81,13 @@ class CodeRunner:
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,
         journal_key: bytes | None = None,
+        admit: Callable[[Call], str | None] | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
         self.limits = limits or Limits()
         self._sandbox = resolve_sandbox(sandbox)
-        self._approvals = approvals(interrupt_on, self.catalogue)
+        self._approvals, self._admit = approvals(interrupt_on, self.catalogue), admit
         self._store: JournalStore = journal or MemoryJournal()
         Journal(key=journal_key)  # or the first action would find out that the key is none
         self._seal = journal_key
@@ -306,6 +309,8 @@ class CodeRunner:
             self.catalogue, self._store, functools.partial(kept_key, action.journal), action.limits.frame_mb << 20
         )
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
+        reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
+        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits, self._admit)
         gate = Gate(
             action=action.id,
             policy=policy,
