@@ -308,8 +308,6 @@ class CodeRunner:
         reserved = reserved_tools(
             self.catalogue, self._store, functools.partial(kept_key, action.journal), action.limits.frame_mb << 20
         )
-        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
-        reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits, self._admit)
         gate = Gate(
             action=action.id,
