@@ -10,6 +10,7 @@ import pytest
 from simulated import Life, World, call, drop, end, file, out, rest, tool_of
 
 from callgate import CodeRunner, Limits, MemoryJournal, SqliteJournal, ToolFailed, tool
+from callgate.room import CALL_COPIES
 from callgate.sandboxes.frames import BadFrame, Frames
 from callgate.steps import Pause
 
@@ -69,7 +70,7 @@ def test_all_calls_of_a_guest_together_are_bounded():
     with pytest.raises(BadFrame) as caught:
         taken.extend(frames.feed(data))
     assert caught.value.limit == "frame_mb"
-    assert 3 << 20 < len(taken) * 2 * 50_000 < 4 << 20
+    assert 3 << 20 < len(taken) * CALL_COPIES * 50_000 < 4 << 20
 
 
 def test_frames_may_arrive_byte_by_byte():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 
 __all__ = [
+    "CALL_COPIES",
     "COPIES",
     "FLOOR",
     "LEAST",
@@ -32,6 +33,9 @@ ROOM = 3.5
 COPIES = 4
 """A text as it arrived, its parts while it is written again, what is then kept, and what the allocator gives back late.
 """
+
+CALL_COPIES = 3
+"""A call's text in the journal and in the outcome, and what the allocator cannot give back between such texts."""
 
 LEAST = COPIES + 1
 """Bytes of memory without which there is no room for a byte of text."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from callgate.codec import JSON, decode, encode, quote
 from callgate.limits import Limits
-from callgate.room import kept_size, most_of, room_of, size_within
+from callgate.room import CALL_COPIES, kept_size, most_of, room_of, size_within
 from callgate.sandboxes.base import HEADER, frame
 
 __all__ = ["DirectGuest"]
@@ -86,7 +86,7 @@ class DirectGuest:
     def _room(self) -> int:
         """Return what the call has left of the host's memory for a value."""
         size = len(encode(self._arguments)) + len(quote(self._tool)) + 50
-        return room_of(self._limits.frame_mb) - kept_size(size, copies=2) - _ROOM
+        return room_of(self._limits.frame_mb) - kept_size(size, CALL_COPIES) - _ROOM
 
     def _say(self, data: bytes) -> None:
         with self._changed:

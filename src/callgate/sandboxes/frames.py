@@ -12,7 +12,7 @@ from dataclasses import fields
 
 from callgate.codec import JSON, NotJSON, decode, is_array, is_object
 from callgate.limits import Limits
-from callgate.room import FLOOR, LEAST, kept_size, most_of, room_of, size_within
+from callgate.room import CALL_COPIES, FLOOR, LEAST, kept_size, most_of, room_of, size_within
 from callgate.sandboxes.base import (
     HEADER,
     MOST_LEFT,
@@ -32,9 +32,9 @@ __all__ = ["BadFrame", "Frames"]
 KEYS = {"call": 3, "file": 2}
 """Number of keys of a frame, by its kind, where it is not 1."""
 MOST_KEYS = max(KEYS.values())
-COPIES: dict[type, int] = {CallFrame: 2, DropFrame: 0, OutFrame: 0, RestFrame: 0}
-"""How often the host keeps a frame's text, where that is not once: a call's in the journal and in the outcome; how much
-of the others there is, is bounded by what the gate lets a guest say."""
+COPIES: dict[type, int] = {CallFrame: CALL_COPIES, DropFrame: 0, OutFrame: 0, RestFrame: 0}
+"""How often the host keeps a frame's text, where that is not once. How much of those that are not kept there is, is
+bounded by what the gate lets a guest say."""
 NAME_CHARS = 200
 """Characters of a tool's, a function's or an exception's name that a guest can make the host look at."""
 PATH_CHARS = 1_000

@@ -11,10 +11,10 @@ from .baton import baton
 
 if TYPE_CHECKING:
     from callgate.codec import JSON, NotJSON, encode
-    from callgate.room import kept_size, most_of, room_of, size_within
+    from callgate.room import CALL_COPIES, kept_size, most_of, room_of, size_within
 else:
     from .codec import JSON, NotJSON, encode
-    from .room import kept_size, most_of, room_of, size_within
+    from .room import CALL_COPIES, kept_size, most_of, room_of, size_within
 
 most = most_of(16)
 """Bytes of one frame."""
@@ -107,7 +107,7 @@ class Room:
 
         Returns what to give back when the call is answered.
         """
-        kept, size = kept_size(length, copies=2), self.size(text)
+        kept, size = kept_size(length, CALL_COPIES), self.size(text)
         if kept > self.left or size is None:
             return 0
         self.left -= kept
