@@ -133,6 +133,15 @@ while started < 2000 and libc.pthread_create(ctypes.byref(identity), attributes,
     assert limit == THREADS + 33 or (mode and limit <= THREADS + 256 + threads_of_the_host())
 
 
+def test_a_guest_is_the_first_to_go_where_memory_runs_out(either: Server) -> None:
+    guest = either.start(Limits())
+    try:
+        assert Path(f"/proc/{guest.pid}/oom_score_adj").read_text() == "1000\n"
+        assert Path("/proc/self/oom_score_adj").read_text() != "1000\n"
+    finally:
+        guest.kill()
+
+
 def threads_of_the_host() -> int:
     return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
 

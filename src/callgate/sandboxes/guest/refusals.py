@@ -170,7 +170,7 @@ def prepare() -> None:
     _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), NO_PROCESSES)
     _replace(BaseEventLoop, "asyncio", ("subprocess_exec", "subprocess_shell"), NO_PROCESSES)
     socket.socket.__init__ = _refuse("socket.socket", NO_NETWORK, socket.socket.__init__)
-    _replace(socket, "socket", LOOKUPS, NO_NETWORK)
+    _replace(socket, "socket", (*LOOKUPS, "socketpair"), NO_NETWORK)
     _replace(BaseEventLoop, "asyncio", CONNECTIONS, NO_NETWORK)
     _replace(signal, "signal", SIGNALS, NO_SIGNALS)
     select.select = watch

@@ -75,13 +75,15 @@ def standard_descriptors() -> None:
 
 
 def _landlock(plan: Plan) -> Landlock:
-    for path in plan.shown:
+    for path, _, _ in plan.shown:
         if not os.access(path, os.R_OK):
             raise Mistake(f"{path} is closed to the user that programs run as, or one of the directories above it is")
-    readable = [*places.readable(plan.interpreter, plan.namespaces), *plan.shown]
+    shown = {path: (device, inode) for path, device, inode in plan.shown}
+    readable = [*places.readable(plan.interpreter, plan.namespaces), *shown]
     below = tuple(f"{path}/" for path in readable)
     listed = [path for path in sys.path if os.path.isdir(path) and not f"{path}/".startswith(below)]  # by an import
-    return Landlock(readable, listed, tree.OWN if plan.namespaces else ())
+    known = {path: found for path, found in shown.items() if found[1]}
+    return Landlock(readable, listed, tree.OWN if plan.namespaces else (), known)
 
 
 def _go_where_a_guest_expects_to_be() -> None:
