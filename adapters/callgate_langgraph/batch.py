@@ -92,7 +92,13 @@ class Batch:
                 action.outputs = self.keeping.unpack(packed)
             else:
                 yield from action.load()
+                self._check_length(action)
         self.plain.load()
+
+    def _check_length(self, action: CodeAction) -> None:
+        asked = self.turn.asked
+        if asked is not None and action.lines < asked.lengths.get(action.at, 0):
+            raise JournalError(f"the journal of {action.id} ends before somebody was asked: lines were taken away")
 
     def _keep_files(self) -> Steps[None]:
         """Keep what actions return whose programs left files: the node will be entered again."""

@@ -670,3 +670,22 @@ def test_a_changed_journal_is_refused(tmp_path: Any) -> None:
     assert "__interrupt__" not in graph.invoke(decide("approve", "approve"), CONFIG)
     journal.close()
     assert world.done == [("refund", (1, 1.0)), ("mail", ("x", "hi"))]
+
+
+def test_a_journal_without_its_last_lines_is_refused(tmp_path: Any) -> None:
+    world, saver = World(), InMemorySaver()
+    journal = SqliteJournal(tmp_path / "j")
+    graph = graph_of(world.node(journal=journal), checkpointer=saver)
+    graph.invoke({"messages": [asks(code("orders(user='u')\nrefund(order=1)"))]}, CONFIG)
+    journal.close()
+    with sqlite3.connect(tmp_path / "j") as rows:
+        of_action = "key LIKE '%action\"%' AND key NOT LIKE '%beside'"
+        rows.execute(
+            f"DELETE FROM callgate_journal WHERE {of_action} AND position = (SELECT max(position) FROM callgate_journal "
+            f"WHERE {of_action})"
+        )
+    rows.close()
+    with pytest.raises(JournalError, match="lines were taken away"):
+        graph.invoke(decide("approve"), CONFIG)
+    journal.close()
+    assert world.done == [("orders", "u")]

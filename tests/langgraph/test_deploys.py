@@ -67,6 +67,17 @@ def test_an_approval_holds_for_the_tool_that_was_shown(call: Any) -> None:
     assert service.done.count(("book", 1)) <= 1
 
 
+def test_so_does_one_that_waits_for_a_later_pause() -> None:
+    service = Service()
+    service.pause(code("pay(n=1)\npay(n=2)"), ("pay", {"n": 9}, "p"))
+    asked = service.enter(approve(2), service.book, service.pay)["__interrupt__"][0].value
+    assert [one["args"] for one in asked["action_requests"]] == [{"n": 2}]
+    asked = service.enter(approve(), service.book, service.pay_abroad)["__interrupt__"][0].value
+    assert [one["args"] for one in asked["action_requests"]] == [{"n": 2}, {"n": 9}]
+    service.enter(approve(2), service.book, service.pay_abroad)
+    assert service.done == [("pay", 1), ("pay EUR", 2), ("pay EUR", 9)]
+
+
 def test_one_changed_tool_uses_up_none_of_the_decisions() -> None:
     service = Service()
     gated = ("pay", "book")
