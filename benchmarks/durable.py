@@ -1,6 +1,6 @@
 """What a durable journal costs in the checkpointer of the graph, beside single writes of the same SqliteSaver.
 
-    python benchmarks/durable.py [--json] [--rounds 5]
+    python benchmarks/durable.py [--json] [--rounds 7]
 
 Every call goes through a CodeActNode in a graph with a SqliteSaver on disk. Times of calls are taken inside the tools,
 from the first call of a program to its last. A replay is timed from the answer of the human to the approved call.
@@ -8,10 +8,6 @@ from the first call of a program to its last. A replay is timed from the answer 
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import sqlite3
 import statistics
 import sys
@@ -21,17 +17,16 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from figures import Samples, Table, expect, parser, report, rows
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
-from overhead import Row, Samples, expect, show
 
 from callgate import Limits, SandboxUnavailable
 from callgate.sandboxes import LocalSandbox, Sandbox
@@ -161,37 +156,18 @@ def measure(sandbox: Sandbox, rounds: int) -> Samples:
     return samples
 
 
-TABLE: tuple[tuple[str, str, str, str, float | None], ...] = (
-    ("journalled write call", "write", "single write of the saver", "single", 5),
-    ("journalled read call", "read", "single write of the saver", "single", None),
-    (f"write call, of {MANY:,}", "write of many", f"write call, of {FEW}", "write", 1.5),
-    (f"read call, of {MANY:,}", "read of many", f"read call, of {FEW}", "read", 1.5),
-    (f"replay of {REPLAYED:,} calls", "replayed", "their execution", "executed", 0.2),
+TABLE: Table = (
+    ("journalled write call", "write", "single write of the saver", "single", 5, False),
+    ("journalled read call", "read", "single write of the saver", "single", None, False),
+    (f"write call, of {MANY:,}", "write of many", f"write call, of {FEW}", "write", 1.5, False),
+    (f"read call, of {MANY:,}", "read of many", f"read call, of {FEW}", "read", 1.5, False),
+    (f"replay of {REPLAYED:,} calls", "replayed", "their execution", "executed", 0.2, False),
 )
-"""Name, sample, name of its baseline, sample of that, target."""
-
-
-def table(samples: Samples) -> list[Row]:
-    """Return the figures: medians, and medians of the ratios of each round."""
-    return [
-        Row(
-            name=name,
-            milliseconds=statistics.median(samples[key]) * 1000,
-            baseline=baseline,
-            baseline_ms=statistics.median(samples[base]) * 1000,
-            ratio=statistics.median(one / other for one, other in zip(samples[key], samples[base], strict=True)),
-            target=target,
-        )
-        for name, key, baseline, base, target in TABLE
-    ]
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What a durable journal costs in a SqliteSaver.")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (5)")
-    given = parser.parse_args()
+    given = parser("What a durable journal costs in a SqliteSaver.").parse_args()
     sandbox: Sandbox = LocalSandbox()
     try:
         level = sandbox.level
@@ -200,15 +176,10 @@ def main() -> None:
         sandbox, level = FakeSandbox(), "L0"
     warnings.simplefilter("ignore")
     began = time.perf_counter()
-    rows = table(measure(sandbox, given.rounds))
+    samples = measure(sandbox, given.rounds)
     sandbox.close()
-    host = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
-    about = {**host, "sandbox": sandbox.name, "level": level, "rounds": given.rounds}
-    if given.json:
-        print(json.dumps({"about": about, "rows": [{**asdict(row), "ok": row.ok} for row in rows]}, indent=2))
-        return
-    print(", ".join(f"{key} {value}" for key, value in about.items()), f"({time.perf_counter() - began:.0f} s)\n")
-    show(rows)
+    about = {"sandbox": sandbox.name, "level": level, "rounds": given.rounds}
+    report(about, rows(TABLE, samples), began=began, as_json=given.json)
 
 
 if __name__ == "__main__":

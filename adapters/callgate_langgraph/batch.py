@@ -92,7 +92,13 @@ class Batch:
                 action.outputs = self.keeping.unpack(packed)
             else:
                 yield from action.load()
+                self._check_length(action)
         self.plain.load()
+
+    def _check_length(self, action: CodeAction) -> None:
+        asked = self.turn.asked
+        if asked is not None and action.lines < asked.lengths.get(action.at, 0):
+            raise JournalError(f"the journal of {action.id} ends before somebody was asked: lines were taken away")
 
     def _keep_files(self) -> Steps[None]:
         """Keep what actions return whose programs left files: the node will be entered again."""
@@ -114,8 +120,7 @@ class Batch:
         asked = self.turn.asked
         if asked is None or not asked.answered or asked.lengths.get(action.at) != action.lines:
             return False
-        answered = asked.kind == "tool" and asked.calls[0][0] == action.at
-        return not answered and not action.decisions
+        return all(at != action.at for at, _ in asked.calls)
 
     def _run_all(self, actions: Sequence[CodeAction]) -> None:
         if len(actions) == 1:
@@ -152,9 +157,9 @@ class Batch:
         for action in self.actions.values():
             if asked.lengths.get(action.at) == action.lines:  # else it was handed them before
                 action.decisions = {
-                    call: _mapping(self.turn.decisions[at, call])
-                    for at, call in asked.calls
-                    if at == action.at and (at, call) in self.turn.decisions
+                    one.id: _mapping(self.turn.decisions[one.at, one.id])
+                    for one in (yield from action.questions())
+                    if self.turn.agreed.get((one.at, one.id)) == self.gates.shown(one)
                 }
 
     def _hear_about_calls(self, waits: Asked) -> Steps[None]:

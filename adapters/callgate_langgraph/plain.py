@@ -102,13 +102,15 @@ class PlainCalls:
         return tool is None or tool.effect == "write"
 
     def _waits(self, ref: Ref) -> bool:
-        turn = self.turn
-        if ref in turn.decisions or ref in turn.waiting:
+        turn, call = self.turn, self.calls[ref[0]]
+        there = call["name"] in self.catalogue.tools  # else the ToolNode says so
+        if ref in turn.waiting:
             return False
+        if ref in turn.decisions:
+            return there and turn.agreed[ref] != self.gates.shown(self._question(ref))
         if ref in turn.started:
             return self._unknown(ref)
-        call = self.calls[ref[0]]
-        asked = turn.asked is not None and ref in turn.asked.calls and call["name"] in self.catalogue.tools
+        asked = there and turn.asked is not None and ref in turn.asked.calls
         return asked or self.gates.wants(call, self.setting)
 
     # ---- running

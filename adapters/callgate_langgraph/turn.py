@@ -57,6 +57,8 @@ class Turn:
     """The last interrupt."""
     decisions: dict[Ref, Decision] = field(default_factory=dict[Ref, Decision])
     """Of humans, by call; those about plain calls until they are used up."""
+    agreed: dict[Ref, str] = field(default_factory=dict[Ref, str])
+    """For each of them, a digest of the tool as that human was shown it."""
     started: set[Ref] = field(default_factory=set[Ref])
     """Plain calls that began to run after somebody was asked about them, or by them."""
     edited: dict[Ref, str] = field(default_factory=dict[Ref, str])
@@ -178,6 +180,7 @@ class Turn:
                 else:
                     told = zip(self.asked.calls, entry["decisions"], strict=True)
                     self.decisions.update((ref, Decision(**one)) for ref, one in told)
+                    self.agreed.update(zip(self.asked.calls, self.asked.shown, strict=True))
             case "started":
                 for ref in map(_ref, entry["calls"]):
                     self.started.add(ref)

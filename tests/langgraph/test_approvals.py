@@ -670,3 +670,68 @@ def test_a_changed_journal_is_refused(tmp_path: Any) -> None:
     assert "__interrupt__" not in graph.invoke(decide("approve", "approve"), CONFIG)
     journal.close()
     assert world.done == [("refund", (1, 1.0)), ("mail", ("x", "hi"))]
+
+
+def test_a_journal_without_its_last_lines_is_refused(tmp_path: Any) -> None:
+    world, saver = World(), InMemorySaver()
+    journal = SqliteJournal(tmp_path / "j")
+    graph = graph_of(world.node(journal=journal), checkpointer=saver)
+    graph.invoke({"messages": [asks(code("orders(user='u')\nrefund(order=1)"))]}, CONFIG)
+    journal.close()
+    with sqlite3.connect(tmp_path / "j") as rows:
+        of_action = "key LIKE '%action\"%' AND key NOT LIKE '%beside'"
+        rows.execute(
+            f"DELETE FROM callgate_journal WHERE {of_action} AND position = (SELECT max(position) FROM callgate_journal "
+            f"WHERE {of_action})"
+        )
+    rows.close()
+    with pytest.raises(JournalError, match="lines were taken away"):
+        graph.invoke(decide("approve"), CONFIG)
+    journal.close()
+    assert world.done == [("orders", "u")]
+
+
+# ---- time travel
+
+
+def head(graph: Any) -> Any:
+    return graph.get_state(CONFIG).config
+
+
+@both_ways
+@pytest.mark.parametrize("own", [False, True], ids=["checkpointer", "own journal"])
+def test_the_head_entered_by_its_id_repeats_nothing(own: bool, use_async: bool, tmp_path: Any) -> None:
+    world = World()
+    given = {"journal": SqliteJournal(tmp_path / "j")} if own else {}
+    graph = graph_of(world.node(interrupt_on={"refund": True}, **given), checkpointer=InMemorySaver())
+    message = asks(code("mail(to='x')\nrefund(order=1)\nrefund(order=2)"), ("refund", {"order": 3}, "p"))
+    first = paused(call(graph, {"messages": [message]}, CONFIG, use_async=use_async))
+    again = paused(call(graph, None, head(graph), use_async=use_async))
+    assert again["action_requests"] == first["action_requests"]
+    asked = paused(call(graph, decide("approve", "reject"), CONFIG, use_async=use_async))
+    assert [one["args"] for one in asked["action_requests"]] == [{"order": 2}]
+    assert paused(call(graph, None, head(graph), use_async=use_async))["action_requests"] == asked["action_requests"]
+    end = call(graph, decide("approve"), head(graph), use_async=use_async)
+    assert [one.status for one in answers(end)] == ["success", "error"]
+    assert world.done == [("mail", ("x", "hi")), ("refund", (1, 1.0)), ("refund", (2, 1.0))]
+    if own:
+        given["journal"].close()
+
+
+@both_ways
+def test_a_question_of_another_branch_is_answered_there_only(use_async: bool) -> None:
+    """Going back to a node that had finished runs it as new, and asks anew."""
+    world = World()
+    graph = world.graph()
+    message = asks(code("refund(order=1)\nrefund(order=2)"))
+    call(graph, {"messages": [message]}, CONFIG, use_async=use_async)
+    before = head(graph)
+    call(graph, decide("approve"), CONFIG, use_async=use_async)
+    call(graph, decide("approve"), CONFIG, use_async=use_async)
+    assert world.done == [("refund", (1, 1.0)), ("refund", (2, 1.0))]
+    asked = paused(call(graph, None, before, use_async=use_async))
+    assert [one["args"] for one in asked["action_requests"]] == [{"order": 1}]
+    assert len(world.done) == 2
+    end = call(graph, decide("reject"), CONFIG, use_async=use_async)
+    assert "ApprovalRejected" in answers(end)[0].content
+    assert len(world.done) == 2

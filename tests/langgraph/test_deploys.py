@@ -12,6 +12,8 @@ from langgraph.types import Command
 from langgraph_cases import answers, asks, code, codeact, graph_of
 from langgraph_lives import Lives
 
+from callgate_langgraph import batch
+
 CONFIG = {"configurable": {"thread_id": "t"}}
 PROGRAM = "a = book(n=1)\nb = pay(n=2)\n[a, b]"
 
@@ -65,6 +67,39 @@ def test_an_approval_holds_for_the_tool_that_was_shown(call: Any) -> None:
     assert "__interrupt__" not in service.enter(approve(), service.book, service.pay_abroad)
     assert [one for one in service.done if one[0] != "book"] == [("pay EUR", 2)]
     assert service.done.count(("book", 1)) <= 1
+
+
+def test_so_does_one_that_waits_for_a_later_pause() -> None:
+    service = Service()
+    service.pause(code("pay(n=1)\npay(n=2)"), ("pay", {"n": 9}, "p"))
+    asked = service.enter(approve(2), service.book, service.pay)["__interrupt__"][0].value
+    assert [one["args"] for one in asked["action_requests"]] == [{"n": 2}]
+    asked = service.enter(approve(), service.book, service.pay_abroad)["__interrupt__"][0].value
+    assert [one["args"] for one in asked["action_requests"]] == [{"n": 2}, {"n": 9}]
+    service.enter(approve(2), service.book, service.pay_abroad)
+    assert service.done == [("pay", 1), ("pay EUR", 2), ("pay EUR", 9)]
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
+def test_so_does_one_that_a_crash_kept_from_its_program(gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*anything: Any, **named: Any) -> None:
+        raise SystemExit
+
+    service = Service()
+    service.pause(code(PROGRAM), code("1 + 1", "other"))
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "clear_stale_resume", crash)
+        with pytest.raises(SystemExit):
+            service.enter(approve(), service.book, service.pay)
+    if gone:
+        end = service.enter(None, service.book, gated=())
+        assert "there is no tool 'pay'" in answers(end)[0].content
+    else:
+        asked = service.enter(None, service.book, service.pay_abroad)["__interrupt__"][0].value
+        assert [one["args"] for one in asked["action_requests"]] == [{"n": 2}]
+        end = service.enter(approve(), service.book, service.pay_abroad)
+    assert answers(end)[1].content == "2"
+    assert service.done == [("book", 1), *([] if gone else [("pay EUR", 2)])]
 
 
 def test_one_changed_tool_uses_up_none_of_the_decisions() -> None:
