@@ -99,6 +99,14 @@ def test_a_large_result_is_not_kept_beside_the_journal_either(clinic):
     assert "diagnosis" not in clinic.stored()
 
 
+def test_the_text_about_an_action_that_failed_does_not_hold_the_result(clinic):
+    program = "note = chart(id=1)\norder(x=2)\n{}['no']"
+    outcome = clinic.resume(clinic.run(program))
+    assert "chart(id=1) -> what no journal holds" in outcome.text
+    assert "diagnosis" not in outcome.text
+    assert [(one.tool, one.held, one.value) for one in outcome.calls] == [("chart", False, SECRET), ("order", True, 2)]
+
+
 def test_a_result_that_is_another_one_by_now_is_handed_over_with_a_warning(clinic):
     program = "note = chart(id=1)\nput(x=1)\norder(x=2)\nnote"
     outcome = clinic.run(program)
@@ -133,6 +141,7 @@ def test_a_failure_is_held_as_any_other(clinic):
     clinic.secret = SECRET
     outcome = clinic.resume(outcome)
     assert (outcome.value, outcome.warnings) == ("no such patient", ())
+    assert all(one.held for one in outcome.calls)
     assert clinic.ran == ["chart 1", "order"]
 
 
