@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from callgate import CodeRunner, JournalError, MemoryJournal, Tool, UsageError, tool
+from callgate import CodeRunner, JournalError, Limits, MemoryJournal, Tool, UsageError, tool
 
 PROGRAM = "a = pay(amount=5)\nb = put(x=a)\nb"
 
@@ -31,17 +32,23 @@ class Bank:
     def __init__(self, kind, sandbox):
         self.awaited, self.sandbox, self.store = kind != "sync", sandbox, Dying()
         self.ledger, self.asked, self.puts = [], [], []
-        self.answer = self.look_up
+        self.answer, self.limits = self.look_up, Limits()
+        self.hangs, self.released = False, threading.Event()
 
         def hook(call):
             self.asked.append((call.id, call.tool, call.arguments))
             return self.answer(call)
 
         async def ahook(call):
-            await asyncio.sleep(0)
+            await asyncio.sleep(60 if self.hangs else 0)
             return hook(call)
 
-        @tool(reconcile=ahook if kind == "async hook" else hook)
+        def waiting_hook(call):
+            if self.hangs:
+                self.released.wait(60)
+            return hook(call)
+
+        @tool(reconcile=ahook if kind == "async hook" else waiting_hook)
         def pay(amount: int) -> int:
             self.ledger.append(amount)
             return amount * 10
@@ -58,7 +65,7 @@ class Bank:
         return {"type": "done", "value": amount * 10} if amount in self.ledger else "run again"
 
     def runner(self, **gates):
-        return CodeRunner(self.tools, sandbox=self.sandbox, interrupt_on=gates, journal=self.store)
+        return CodeRunner(self.tools, sandbox=self.sandbox, interrupt_on=gates, journal=self.store, limits=self.limits)
 
     def run(self, program=PROGRAM, **gates):
         one = self.runner(**gates)
@@ -114,11 +121,16 @@ def raises(call):
     raise RuntimeError("the bank is closed")
 
 
+def cancels(call):
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         pytest.param(lambda call: None, id="cannot tell"),
         pytest.param(raises, id="raises"),
+        pytest.param(cancels, id="cancels"),
         pytest.param(lambda call: "approve", id="another decision"),
         pytest.param(lambda call: {"type": "done", "value": float("nan")}, id="no JSON"),
         pytest.param(lambda call: 7, id="no decision"),
@@ -201,6 +213,17 @@ def test_two_are_asked_about_in_one_go(bank):
     outcome = bank.resume()
     assert (outcome.status, outcome.value) == ("completed", [10, 20])
     assert sorted(bank.ledger) == [1, 2]
+
+
+def test_a_hook_that_hangs_leaves_its_question_to_a_human(bank):
+    bank.limits = Limits(seconds=1.5)
+    bank.crash()
+    bank.hangs = True
+    outcome = bank.resume()
+    bank.released.set()
+    assert [one.unknown for one in outcome.waiting] == [True]
+    bank.hangs = False
+    assert bank.resume().value == 50
 
 
 @pytest.mark.parametrize("effect", ["read", "idempotent"])

@@ -178,7 +178,7 @@ def _compare(
             recording.warnings.append(
                 f"{tool} ({record.call}) returned something else than when the journal was written"
             )
-        record.result = now
+        record.result = now if now.error is not None else Result(text=now.text, digest=digest(now.text))
 
 
 # ---- both
@@ -203,7 +203,7 @@ def _starts(journal: Journal, records: Sequence[Record], tools: Tools) -> list[S
 
 
 async def _each(tasks: Sequence[Callable[[], Awaitable[T]]], limits: Limits) -> list[T | None]:
-    """Run tasks side by side; None for those that take too long."""
+    """Run tasks side by side; None for those that take too long, or are cancelled from within."""
     room = asyncio.Semaphore(limits.parallel_calls)
 
     async def one(task: Callable[[], Awaitable[T]]) -> T:
@@ -214,7 +214,7 @@ async def _each(tasks: Sequence[Callable[[], Awaitable[T]]], limits: Limits) -> 
     try:
         if running:
             await asyncio.wait(running, timeout=limits.seconds)
-        return [task.result() if task.done() else None for task in running]
+        return [task.result() if task.done() and not task.cancelled() else None for task in running]
     finally:
         for task in running:
             task.cancel()

@@ -125,4 +125,5 @@ def _record(call: CallState) -> CallRecord:
         status=call.status,
         result=call.result.text if call.result is not None and error is None else None,
         error=error["text"] if error is not None else None,
+        held=call.result is None or call.result.digest is None,
     )
