@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessa
 
 from callgate import Journal, UsageError
 from callgate.surface import EXECUTE_CODE
+from callgate.tools import RESERVED_NAMES
 from callgate_langchain.guards import is_dict, is_list
 from callgate_langchain.hooks import CallLimit
 
@@ -46,7 +47,7 @@ class CallBudget:
         self._limits, self._lock = limits, threading.Lock()
         self._thread, self._run = _counted(messages, {call["id"] for call in calls}) if limits else _NOTHING
         self._here = Counter[str]()
-        self._counted = set[str]()
+        self._counted = set[tuple[str, str]]()
         self.refused: dict[int, ToolMessage] = {}
         """Answers to the plain calls above a limit, by position in the message."""
         for at, call in enumerate(calls):
@@ -55,25 +56,33 @@ class CallBudget:
             if (text := self._take(call["name"])) is not None:
                 self.refused[at] = ToolMessage(text, name=call["name"], tool_call_id=call["id"], status="error")
 
-    def know(self, journal: Journal) -> None:
+    def know(self, action: str, journal: Journal) -> None:
         """Count the calls that a program made in earlier entries of the node run."""
         if not self._limits:
             return
         made: dict[str, str] = {}
         for entry in journal.entries():
             error = entry.get("error")
-            if "tool" in entry and (not is_dict(error) or error["type"] == "ToolFailed"):
+            if entry.get("tool") in (None, *RESERVED_NAMES):
+                continue
+            if not is_dict(error) or error["type"] == "ToolFailed":
                 made[entry["call"]] = entry["tool"]
         with self._lock:
-            self._counted.update(made)
+            self._counted.update((action, call) for call in made)
             self._here.update(made.values())
 
-    def refuse(self, call: str, tool: str) -> str | None:
-        """Count a call of a program, or return why it may not run; the same call counts once."""
+    def refuse(self, action: str, call: str, tool: str) -> str | None:
+        """Count a call of a program, or return why it may not run; the same call counts once.
+
+        Args:
+            action: key of the code action: ids of calls may repeat in a message.
+            call: inner id.
+            tool: its name.
+        """
         with self._lock:
-            refused = None if call in self._counted else self._take(tool)
+            refused = None if (action, call) in self._counted else self._take(tool)
             if refused is None:
-                self._counted.add(call)
+                self._counted.add((action, call))
             return refused
 
     def _take(self, tool: str) -> str | None:
@@ -121,5 +130,6 @@ def _tools_in(message: Any, current: set[str | None]) -> Iterable[str]:
     if isinstance(message, ToolMessage) and message.name == EXECUTE_CODE and is_dict(message.artifact):
         calls: Any = message.artifact.get("calls")
         told = [one for one in calls if is_dict(one)] if is_list(calls) else []
-        return [str(one.get("tool")) for one in told if one.get("status") != "refused"]
+        names = [str(one.get("tool")) for one in told if one.get("status") != "refused"]
+        return [name for name in names if name not in RESERVED_NAMES]
     return []

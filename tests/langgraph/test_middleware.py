@@ -165,6 +165,23 @@ def test_a_limit_on_all_tools_counts_them_together_and_not_callgate_s_own(use_as
 
 
 @both_ways
+def test_callgate_s_own_do_not_count_after_a_pause_or_in_a_later_turn_either(use_async: bool) -> None:
+    world = Searches()
+    graph = world.graph(limit(tool_name=None, thread_limit=3), HumanInTheLoopMiddleware({"pay": True}))
+    go(graph, code("search_tools('a')\nsearch_tools('b')\npay(n=1)\nsearch(q='x')", "c1"), use_async=use_async)
+    call(graph, Command(resume={"decisions": [{"type": "approve"}]}), CONFIG, use_async=use_async)
+    assert world.done == ["pay 1", "x"]
+    go(graph, code(UNTIL_REFUSED, "c2"), use_async=use_async)
+    assert world.done == ["pay 1", "x", "0"]
+
+
+def test_programs_with_the_same_id_count_each_for_itself() -> None:
+    world = Searches()
+    go(world.graph(limit(run_limit=3)), code(UNTIL_REFUSED, "c"), code(f"1\n{UNTIL_REFUSED}", "c"), use_async=False)
+    assert len(world.done) == 3
+
+
+@both_ways
 def test_a_pause_forgets_no_call(use_async: bool) -> None:
     world = Searches()
     graph = world.graph(limit(run_limit=2), HumanInTheLoopMiddleware({"pay": True}))
