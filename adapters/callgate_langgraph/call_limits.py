@@ -41,9 +41,14 @@ class CallBudget:
         limits: the user's.
         messages: of the state, the asking AIMessage among them.
         calls: of the node run.
+
+    Raises:
+        UsageError: if the message has programs that run elsewhere at the same time: nobody counts all their calls.
     """
 
     def __init__(self, limits: Sequence[CallLimit], messages: Any, calls: Sequence[ToolCall]) -> None:
+        if limits:
+            _refuse_apart(messages, calls)
         self._limits, self._lock = limits, threading.Lock()
         self._thread, self._run = _counted(messages, {call["id"] for call in calls}) if limits else _NOTHING
         self._here = Counter[str]()
@@ -102,6 +107,21 @@ class CallBudget:
             if most is not None and _of(limit, before) + _of(limit, self._here) >= most:
                 return f"{what} may be called {most} times {where}, and that is used up; do not call {what} again"
         return None
+
+
+def _refuse_apart(messages: Any, calls: Sequence[ToolCall]) -> None:
+    here = {call["id"] for call in calls}
+    if not any(call["name"] == EXECUTE_CODE for call in calls):
+        return
+    for message in reversed(messages) if is_list(messages) else ():
+        if isinstance(message, AIMessage) and here <= {one["id"] for one in message.tool_calls}:
+            if any(one["name"] == EXECUTE_CODE and one["id"] not in here for one in message.tool_calls):
+                raise UsageError(
+                    "ToolCallLimitMiddleware: the programs of one message were sent to the node one by one, where no "
+                    "limit can count all their calls. Nothing ran; lead an edge to the node instead of Send, so that "
+                    "it is given the whole message, or leave out the limit"
+                )
+            return
 
 
 _NOTHING: tuple[Counter[str], Counter[str]] = Counter(), Counter()

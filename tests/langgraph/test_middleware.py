@@ -15,8 +15,9 @@ from langchain.agents.middleware import (
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
-from langgraph_cases import answers, asks, call, code, codeact, graph_of
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Send
+from langgraph_cases import State, answers, asks, call, code, codeact, graph_of
 from langgraph_middleware import probes, shipped_classes, table
 
 from callgate import UsageError
@@ -179,6 +180,25 @@ def test_programs_with_the_same_id_count_each_for_itself() -> None:
     world = Searches()
     go(world.graph(limit(run_limit=3)), code(UNTIL_REFUSED, "c"), code(f"1\n{UNTIL_REFUSED}", "c"), use_async=False)
     assert len(world.done) == 3
+
+
+@both_ways
+def test_programs_of_one_message_that_are_fanned_out_cannot_be_limited(use_async: bool) -> None:
+    world = Searches()
+    builder = StateGraph(State)
+    builder.add_node("tools", codeact(world.tools, middleware=[limit(run_limit=3)]))
+
+    def fan(state: Any) -> list[Send]:
+        given = {"__type": "tool_call_with_context", "state": state}
+        return [Send("tools", {**given, "tool_call": one}) for one in state["messages"][-1].tool_calls]
+
+    builder.add_conditional_edges(START, fan, ["tools"])
+    graph = builder.compile()
+    end = call(graph, {"messages": [asks(code("pay(n=1)"), ("pay", {"n": 2}, "p"))]}, CONFIG, use_async=use_async)
+    assert len(answers(end)) == 2
+    with pytest.raises(UsageError, match="sent to the node one by one"):
+        call(graph, {"messages": [asks(code("pay(n=3)"), code("pay(n=4)", "c2"))]}, CONFIG, use_async=use_async)
+    assert sorted(world.done) == ["pay 1", "pay 2"]
 
 
 @both_ways
