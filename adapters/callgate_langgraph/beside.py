@@ -65,6 +65,7 @@ class Beside:
         if commands or call_id in self._updates:
             with self._lock, _kept(call_id):
                 self._append("updates", call_id, commands=self._packed(call_id, commands))
+                self._updates[call_id] = list(commands)  # as they are: what comes from a line may differ in type
 
     async def akeep(self, call_id: str, commands: Sequence[Command[Any]]) -> None:
         """The awaitable twin of `keep`."""
@@ -72,6 +73,7 @@ class Beside:
             async with self._alock:
                 with _kept(call_id):
                     await self._aappend("updates", call_id, commands=self._packed(call_id, commands))
+                    self._updates[call_id] = list(commands)
 
     def interrupt(self, call_id: str, asked: Interrupted) -> None:
         """Keep what the tool of a call asks.

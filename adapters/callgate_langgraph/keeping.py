@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.runtime import Runtime
 
@@ -42,6 +43,8 @@ class Keeping:
     """Whether the lines outlive the node run, for people to look at."""
     seal: bytes | None = None
     """The key of sealed journals."""
+    serde: SerializerProtocol = _serde
+    """Of the checkpointer, where lines are kept there: so what its graph can store, can be kept."""
 
     def journal(self, key: str) -> Steps[Journal]:
         """Read the lines under a key.
@@ -64,15 +67,15 @@ class Keeping:
         if isinstance(self.store, RunMemory):
             self.store.objects.append(value)
             return f"object:{len(self.store.objects) - 1}"
-        kind, data = _serde.dumps_typed(value)
+        kind, data = self.serde.dumps_typed(value)
         return f"{kind}:{base64.b64encode(data).decode()}"
 
     def unpack(self, text: str) -> Any:
         """Return what `pack` was given."""
-        kind, _, data = text.partition(":")
+        kind, _, data = text.rpartition(":")
         if isinstance(self.store, RunMemory):
             return self.store.objects[int(data)]
-        return _serde.loads_typed((kind, base64.b64decode(data)))
+        return self.serde.loads_typed((kind, base64.b64decode(data)))
 
 
 def scope_of(

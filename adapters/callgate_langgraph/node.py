@@ -275,7 +275,7 @@ class CodeActNode(Runnable[Any, Any]):
             store = self._journal if in_graph is None else AfterCheckpoint(self._journal, in_graph)
             return Keeping(store=store, scope=scope, lasting=True), lambda: None
         if in_graph is not None:
-            return Keeping(store=in_graph, scope=(), lasting=True), lambda: None
+            return Keeping(store=in_graph, scope=(), lasting=True, serde=in_graph.serde), lambda: None
         name = (*scope, told(calls))
         memory = self._memory.of(name)
         memory.before_write = functools.partial(self._only_in_memory, say)
