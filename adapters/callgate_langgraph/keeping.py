@@ -83,8 +83,9 @@ def scope_of(
 ) -> tuple[str, ...]:
     """Return what sets a node run apart: the same whenever LangGraph enters it again.
 
-    With a thread, that is the thread, the graph's namespace and the message: so it stays when the state is updated
-    while the run is paused. Without one it is the task, which only a retry enters again.
+    With a thread, that is the thread, the graph's namespace, the node's name and the message: so it stays when the state
+    is updated while the run is paused. Without one, or where messages have no ids, it is the task, which only an answer,
+    a crash or a retry enters again.
 
     Args:
         calls: of the node run.
@@ -96,7 +97,8 @@ def scope_of(
     thread = config.get("configurable", {}).get("thread_id")
     message = _asking(messages, calls)
     if thread is not None and message is not None:
-        return (str(thread), info.checkpoint_ns.rpartition("|")[0] if info is not None else "", message)
+        namespace, _, node = info.checkpoint_ns.rpartition("|") if info is not None else ("", "", "")
+        return (str(thread), namespace, node.partition(":")[0], message)
     return (info.task_id if info is not None else uuid.uuid4().hex,)
 
 
