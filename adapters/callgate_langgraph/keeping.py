@@ -83,9 +83,9 @@ def scope_of(
 ) -> tuple[str, ...]:
     """Return what sets a node run apart: the same whenever LangGraph enters it again.
 
-    With a thread, that is the thread, the graph's namespace, the node's name and the message: so it stays when the state
-    is updated while the run is paused. Without one, or where messages have no ids, it is the task, which only an answer,
-    a crash or a retry enters again.
+    With a thread, that is the thread, the graph's namespace, the node's name and the message: so it stays when the
+    state is updated while the run is paused. Without one, or where messages have no ids, it is the task, which only an
+    answer, a crash or a retry enters again.
 
     Args:
         calls: of the node run.
