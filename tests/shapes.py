@@ -601,8 +601,8 @@ order(x=1)['x']""",
         "put(x=time.process_time_ns())\norder(x=1)['x']",
         impossible=True,
     ),
-    "the time of a file in a write": shape(
-        "open('/tmp/a', 'w').close()\nput(x=os.stat('/tmp/a').st_mtime_ns)\norder(x=1)['x']",
+    "the processor's time of a thread in the choice of a write": shape(
+        "used = time.thread_time_ns()\ncall_tool('put' if used % 2 else 'label', x=used)\norder(x=1)['x']",
         impossible=True,
     ),
 }

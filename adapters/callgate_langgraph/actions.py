@@ -12,6 +12,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
 
 from callgate import Artifact, Call, CodeRunner, Journal, Outcome
 from callgate.action import kept_key
@@ -23,7 +24,7 @@ from callgate.recording import kept_handles, read_recording
 from callgate.surface import EXECUTE_CODE
 from callgate_langchain.guards import is_dict
 from callgate_langgraph.approvals import Approvals, Question, Setting
-from callgate_langgraph.beside import Beside
+from callgate_langgraph.beside import Beside, Identity
 from callgate_langgraph.call_limits import CallBudget
 from callgate_langgraph.forms import Output, storable
 from callgate_langgraph.inner import InnerCalls
@@ -270,12 +271,29 @@ class CodeAction:
     def _lifted(self, answer: ToolMessage) -> list[Output]:
         return lift(self._counting(), answer, self.channels, self.messages_key)
 
-    def _counting(self) -> list[tuple[str, Any]]:
-        """Return the Commands of inner calls, but for calls of which a human said that they failed."""
-        lines = [decode(line) for line in self.journal.lines if '"e":"decision"' in line] if self.journal else []
-        failed = {one["call"] for one in lines if one["e"] == "decision" and one["decision"]["type"] == "failed"}
-        failed |= {call for call, one in self.decisions.items() if is_dict(one) and one["type"] == "failed"}
-        return [(call, one) for call, one in self.beside.commands() if call not in failed]
+    def _counting(self) -> list[tuple[str, Command[Any]]]:
+        """Return the Commands of the calls that are over, but for those of which a human said that they failed.
+
+        Over is also what a human is about to say it of.
+        """
+        commands = self.beside.commands()
+        if not commands or self.journal is None:
+            return []
+        over: dict[str, Identity] = {}
+        edited = set[str]()
+        failed = {call for call, one in self.decisions.items() if is_dict(one) and one["type"] == "failed"}
+        for entry in self.journal.entries():
+            if entry["e"] == "done" or (entry["e"] == "started" and entry["call"] in self.decisions):
+                over[entry["call"]] = entry["tool"], entry["key"]
+            if entry["e"] == "started" and "ran" in entry:
+                edited.add(entry["call"])
+            elif entry["e"] == "decision" and entry["decision"]["type"] == "failed":
+                failed.add(entry["call"])
+        return [
+            (call, one)
+            for call, of, one in commands
+            if call not in failed and (over.get(call) == of or (call in over and call in edited))
+        ]
 
 
 _current: ContextVar[CodeAction] = ContextVar("callgate_action")
@@ -327,11 +345,11 @@ def _file(one: Artifact) -> dict[str, JSON]:
 
 
 def _plain(call: CallRecord) -> dict[str, JSON]:
-    """Return a call as a dict; large arguments and a large result stand only in the journal."""
+    """Return a call as a dict; large arguments and a large result stand only in the journal, some results nowhere."""
     fields = asdict(call)
     arguments, text = fields.pop("arguments_text"), fields.pop("result")
     if len(arguments) <= _SHOWN_VALUE:
         fields["arguments"] = call.arguments
-    if text is None or len(text) <= _SHOWN_VALUE:
+    if fields.pop("held") and (text is None or len(text) <= _SHOWN_VALUE):
         fields["value"] = call.value
     return storable(fields)

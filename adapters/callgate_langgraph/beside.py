@@ -1,6 +1,7 @@
 """What inner calls gave that is LangGraph's own business, kept beside the action's journal: state updates, interrupts.
 
-It is durable before the call's own entry is, so whoever goes on with the action finds everything that counts.
+It is durable before the call's own entry is, so whoever goes on with the action finds everything that counts. Before
+that entry a read's id is nobody's: after a crash another call may have it, so what is kept names the call itself too.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ import asyncio
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from langgraph.types import Command
 
-from callgate import Journal, JournalError, UsageError
-from callgate.codec import JSON, decode, encode
+from callgate import Call, Journal, JournalError, UsageError
+from callgate.codec import JSON, decode, digest, encode
 from callgate_langgraph.interrupts import Interrupted
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.steps import Steps
 
-__all__ = ["Beside"]
+__all__ = ["Beside", "Identity", "identity"]
+
+Identity: TypeAlias = tuple[str, str]
+"""Tool, and SHA-256 of the canonical arguments that it is run with."""
 
 
 class Beside:
@@ -32,8 +36,8 @@ class Beside:
 
     def __init__(self, keeping: Keeping, key: str) -> None:
         self._keeping, self._key, self._journal = keeping, key, Journal(key=keeping.seal)
-        self._updates: dict[str, list[Command[Any]]] = {}
-        self._interrupted: dict[str, Interrupted] = {}
+        self._updates: dict[str, tuple[Identity, list[Command[Any]]]] = {}
+        self._interrupted: dict[str, tuple[Identity, Interrupted]] = {}
         self._lock, self._alock = threading.Lock(), asyncio.Lock()
 
     def load(self) -> Steps[None]:
@@ -46,49 +50,54 @@ class Beside:
         for line in self._journal.lines:
             self._take(decode(line))
 
-    def commands(self) -> list[tuple[str, Command[Any]]]:
-        """Return every Command and the id of its call, in the order in which the calls ended."""
-        return [(call_id, one) for call_id, commands in self._updates.items() for one in commands]
+    def commands(self) -> list[tuple[str, Identity, Command[Any]]]:
+        """Return every Command with the id and the identity of its call, in the order in which the calls ended."""
+        return [(call_id, of, one) for call_id, (of, commands) in self._updates.items() for one in commands]
+
+    def asked(self, call: Call) -> Interrupted | None:
+        """Return what the tool of exactly this call asked last."""
+        of, asked = self._interrupted.get(call.id, (None, None))
+        return asked if of == identity(call) else None
 
     def interrupted(self, call_id: str) -> Interrupted | None:
-        """Return what the tool of a call asked last."""
-        return self._interrupted.get(call_id)
+        """Return what the tool of a call asked last, of which the journal says that it waits."""
+        return self._interrupted[call_id][1] if call_id in self._interrupted else None
 
     # ---- lines
 
-    def keep(self, call_id: str, commands: Sequence[Command[Any]]) -> None:
+    def keep(self, call: Call, commands: Sequence[Command[Any]]) -> None:
         """Keep what a run of a call gave; nothing, too, where an earlier run of it gave something.
 
         Raises:
             UsageError: to end the action, if it cannot be kept.
         """
-        if commands or call_id in self._updates:
-            with self._lock, _kept(call_id):
-                self._append("updates", call_id, commands=self._packed(call_id, commands))
-                self._updates[call_id] = list(commands)  # as they are: what comes from a line may differ in type
+        if commands or call.id in self._updates:
+            with self._lock, _kept(call.id):
+                self._append("updates", call, commands=self._packed(call.id, commands))
+                self._updates[call.id] = identity(call), list(commands)  # as they are: a line may change their types
 
-    async def akeep(self, call_id: str, commands: Sequence[Command[Any]]) -> None:
+    async def akeep(self, call: Call, commands: Sequence[Command[Any]]) -> None:
         """The awaitable twin of `keep`."""
-        if commands or call_id in self._updates:
+        if commands or call.id in self._updates:
             async with self._alock:
-                with _kept(call_id):
-                    await self._aappend("updates", call_id, commands=self._packed(call_id, commands))
-                    self._updates[call_id] = list(commands)
+                with _kept(call.id):
+                    await self._aappend("updates", call, commands=self._packed(call.id, commands))
+                    self._updates[call.id] = identity(call), list(commands)
 
-    def interrupt(self, call_id: str, asked: Interrupted) -> None:
+    def interrupt(self, call: Call, asked: Interrupted) -> None:
         """Keep what the tool of a call asks.
 
         Raises:
             UsageError: to end the action, if it cannot be kept.
         """
-        with self._lock, _kept(call_id):
-            self._append("interrupted", call_id, asked=list(asked))
+        with self._lock, _kept(call.id):
+            self._append("interrupted", call, asked=list(asked))
 
-    async def ainterrupt(self, call_id: str, asked: Interrupted) -> None:
+    async def ainterrupt(self, call: Call, asked: Interrupted) -> None:
         """The awaitable twin of `interrupt`."""
         async with self._alock:
-            with _kept(call_id):
-                await self._aappend("interrupted", call_id, asked=list(asked))
+            with _kept(call.id):
+                await self._aappend("interrupted", call, asked=list(asked))
 
     def _packed(self, call_id: str, commands: Sequence[Command[Any]]) -> str:
         try:
@@ -96,26 +105,31 @@ class Beside:
         except Exception as error:
             raise UsageError(f"the Command of call {call_id} holds what no checkpoint can store: {error}") from error
 
-    def _append(self, kind: str, call_id: str, **fields: JSON) -> None:
-        position, line = self._add(kind, call_id, fields)
+    def _append(self, kind: str, call: Call, **fields: JSON) -> None:
+        position, line = self._add(kind, call, fields)
         self._keeping.store.append(self._key, position, [line])
 
-    async def _aappend(self, kind: str, call_id: str, **fields: JSON) -> None:
-        position, line = self._add(kind, call_id, fields)
+    async def _aappend(self, kind: str, call: Call, **fields: JSON) -> None:
+        position, line = self._add(kind, call, fields)
         await self._keeping.store.aappend(self._key, position, [line])
 
-    def _add(self, kind: str, call_id: str, fields: dict[str, JSON]) -> tuple[int, str]:
-        position, entry = len(self._journal), {"call": call_id, **fields}
+    def _add(self, kind: str, call: Call, fields: dict[str, JSON]) -> tuple[int, str]:
+        position, entry = len(self._journal), {"call": call.id, "of": list(identity(call)), **fields}
         self._take({"e": kind, **entry})
         return position, self._journal.add_text(f'{{"e":"{kind}",{encode(entry)[1:-1]}')
 
     def _take(self, entry: dict[str, Any]) -> None:
-        call = entry["call"]
+        call, of = entry["call"], (entry["of"][0], entry["of"][1])
         if entry["e"] == "interrupted":
-            self._interrupted[call] = Interrupted(*entry["asked"])
+            self._interrupted[call] = of, Interrupted(*entry["asked"])
         else:
             self._updates.pop(call, None)  # so that the order is that of the last runs
-            self._updates[call] = self._keeping.unpack(entry["commands"])
+            self._updates[call] = of, self._keeping.unpack(entry["commands"])
+
+
+def identity(call: Call) -> Identity:
+    """Return what makes a call this one, beside its id."""
+    return call.tool, digest(encode(call.arguments))
 
 
 @contextmanager

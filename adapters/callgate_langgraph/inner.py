@@ -70,11 +70,11 @@ class InnerCalls:
                 with scope.entered() as config:
                     outputs = self._outputs(self._node.invoke(self._request(call), config))
             except GraphInterrupt as error:
-                self._beside.interrupt(call.id, self._question(scope, error, tool))
+                self._beside.interrupt(call, self._question(scope, error, tool))
                 raise ToolWaits from error
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
-            self._beside.keep(call.id, self._commands(call, outputs))
+            self._beside.keep(call, self._commands(call, outputs))
             return self._value(call, outputs, captured)
 
     async def ainvoke(self, tool: Tool, call: Call) -> Any:
@@ -85,11 +85,11 @@ class InnerCalls:
                 with scope.entered() as config:
                     outputs = self._outputs(await self._node.ainvoke(self._request(call), config))
             except GraphInterrupt as error:
-                await self._beside.ainterrupt(call.id, self._question(scope, error, tool))
+                await self._beside.ainterrupt(call, self._question(scope, error, tool))
                 raise ToolWaits from error
             except (GraphBubbleUp, ToolException) as error:
                 raise self._told(error, tool) from error
-            await self._beside.akeep(call.id, self._commands(call, outputs))
+            await self._beside.akeep(call, self._commands(call, outputs))
             return self._value(call, outputs, captured)
 
     def _scoped(self, call: Call) -> Scope:
@@ -98,7 +98,7 @@ class InnerCalls:
         Raises:
             ToolWaits: if it waits for an answer that is still to come.
         """
-        waits = self._beside.interrupted(call.id)
+        waits = self._beside.asked(call)
         answer = self._answer(call.id, waits) if waits is not None else None
         if waits is not None and answer is None:
             raise ToolWaits

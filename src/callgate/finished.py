@@ -137,11 +137,13 @@ def _calls(journal: Journal, end: dict[str, JSON], recording: Recording) -> tupl
 def _record(record: Record, arguments: dict[str, JSON]) -> CallRecord:
     result = record.result
     error = result.error if result is not None else None
+    held = result is None or result.digest is None
     return CallRecord(
         id=record.call,
         tool=record.key[0],
         arguments_text=recode(arguments),
         status=result.status if result is not None else "held",
-        result=result.text if result is not None and error is None else None,
+        result=result.text if result is not None and error is None and held else None,
         error=error["text"] if error is not None else None,
+        held=held,
     )

@@ -170,6 +170,8 @@ def _compare(
         tool, record = start.tool.name, records[start.call.id]
         if isinstance(result, UsageError):
             raise result
+        if result is not None and result.waits:
+            raise UsageError(f"{tool} ({record.call}) waits for an answer now, and has to be called again")
         if result is None:
             text = f"{tool} ({record.call}) did not return again within {limits.seconds:g} seconds"
             raise LimitExceeded(text, tool=tool, limit="seconds")

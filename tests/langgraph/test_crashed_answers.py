@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 from langgraph_cases import answers, asks, call, code, codeact, graph_of
 
+from callgate import MemoryJournal
 from callgate_langgraph import batch
 from callgate_langgraph.interrupts import NodeInterrupts
 
@@ -122,3 +125,74 @@ def test_answers_by_interrupt_id_reach_their_question_after_a_crash(thread: Thre
     assert asked(thread.enter(Command(resume={one.id: "late"}))) == "sure?"
     assert answers(thread.enter(Command(resume={two.id: "no"})))[0].content == '"no"'
     assert thread.done == ["ask 1 yes", "ask 2 no"]
+
+
+# ---- ids that nobody held yet
+
+
+class FailsOnce(MemoryJournal):
+    """A journal that loses its process in front of one line of an action."""
+
+    def __init__(self, before: str) -> None:
+        super().__init__()
+        self.before: str | None = before
+
+    def append(self, key: str, position: int, lines: Any) -> None:
+        if self.before is not None and "/beside" not in key and any(self.before in line for line in lines):
+            self.before = None
+            raise ConnectionError("the process is gone")
+        super().append(key, position, lines)
+
+    async def aappend(self, key: str, position: int, lines: Any) -> None:
+        self.append(key, position, lines)
+
+
+RACE = """\
+import threading, time
+answers = {}
+def later():
+    time.sleep(0.3)
+    answers["asks"] = asks_somebody()
+thread = threading.Thread(target=later)
+thread.start()
+slow()
+answers["plain"] = plain()
+thread.join()
+answers"""
+
+
+@both_ways
+def test_a_question_kept_before_a_crash_is_not_taken_for_that_of_a_call_that_has_its_id_now(use_async: bool) -> None:
+    """The timer and the answer of `slow` race; which call is the second one differs between the passes."""
+    first = threading.Event()
+
+    @tool
+    def slow() -> str:
+        """Take long the first time."""
+        if not first.is_set():
+            first.set()
+            time.sleep(1.5)
+        return "slow"
+
+    @tool
+    def asks_somebody() -> str:
+        """Ask."""
+        return f"heard {interrupt('who?')}"
+
+    @tool
+    def plain() -> str:
+        """Answer."""
+        return "plain"
+
+    effects = {"slow": "read", "asks_somebody": "read", "plain": "read"}
+    journal = FailsOnce('"e":"interrupted"')
+    node = codeact([slow, asks_somebody, plain], effects=effects, journal=journal)
+    graph = graph_of(node, checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(Exception, match="the process is gone"):
+        call(graph, {"messages": [asks(code(RACE))]}, config, use_async=use_async)
+    (asked,) = call(graph, None, config, use_async=use_async)["__interrupt__"]
+    assert asked.value == "who?"
+    end = call(graph, Command(resume="me"), config, use_async=use_async)
+    assert '"asks":"heard me"' in answers(end)[0].content
+    assert '"plain":"plain"' in answers(end)[0].content
