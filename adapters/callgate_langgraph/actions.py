@@ -109,7 +109,7 @@ class CodeAction:
         if not len(journal):
             return
         self.journal = journal
-        self.budget.know(journal)
+        self.budget.know(self.key, journal)
         yield from self.beside.load()
         self._see()
         if is_over(self.journal):
@@ -317,7 +317,7 @@ def execute_code_tool() -> BaseTool:
 def admit(call: Call) -> str | None:
     """Count a call of the running action; return why it may not run, if it may not."""
     action = _current.get()
-    return action.budget.refuse(call.id, call.tool) if call.tool in action.node.tools_by_name else None
+    return action.budget.refuse(action.key, call.id, call.tool) if call.tool in action.node.tools_by_name else None
 
 
 def current_setting() -> Setting:

@@ -147,6 +147,7 @@ class Batch:
         waits, asked = self.turn.waits, self.turn.asked
         if asked is not None and asked.task == self.task:
             self.interrupts.fill(asked.index + asked.answered)
+            self.interrupts.pass_by(asked.index + asked.answered)
         if waits is not None and waits.kind == "tool":
             yield from self._hear_for_tool(waits)
         elif waits is not None:

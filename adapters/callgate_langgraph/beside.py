@@ -74,6 +74,7 @@ class Beside:
         if commands or call.id in self._updates:
             with self._lock, _kept(call.id):
                 self._append("updates", call, commands=self._packed(call.id, commands))
+                self._updates[call.id] = identity(call), list(commands)  # as they are: a line may change their types
 
     async def akeep(self, call: Call, commands: Sequence[Command[Any]]) -> None:
         """The awaitable twin of `keep`."""
@@ -81,6 +82,7 @@ class Beside:
             async with self._alock:
                 with _kept(call.id):
                     await self._aappend("updates", call, commands=self._packed(call.id, commands))
+                    self._updates[call.id] = identity(call), list(commands)
 
     def interrupt(self, call: Call, asked: Interrupted) -> None:
         """Keep what the tool of a call asks.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from callgate.errors import JournalError
 from callgate.journal import JournalStore
@@ -73,6 +74,11 @@ class CheckpointJournal:
         self._found: Durability | None = None
         self.durability: Durability | None = None
         """None until the first write is about to start."""
+
+    @property
+    def serde(self) -> SerializerProtocol:
+        """How the checkpointer turns values into bytes."""
+        return self._place.saver.serde
 
     # ---- JournalStore
 

@@ -57,7 +57,7 @@ class NodeInterrupts:
 
     def __init__(self, config: RunnableConfig) -> None:
         self._config = config
-        self._used = 0
+        self._passed = 0
 
     @property
     def given(self) -> int:
@@ -78,6 +78,15 @@ class NodeInterrupts:
         given = getattr(_scratchpad(self._config), "resume", None)
         if is_list(given):
             given.extend([None] * (count - len(given)))
+
+    def pass_by(self, count: int) -> None:
+        """Leave behind the positions below count: they are of questions asked before.
+
+        So a function around this node that asks somebody itself, before or after it, meets its own answers.
+        """
+        counter = getattr(_scratchpad(self._config), "interrupt_counter", None)
+        while counter is not None and self._passed < count:
+            self._passed = counter() + 1
 
     def id_at(self, index: int) -> str:
         """Return the id of the question at a position."""
@@ -109,11 +118,13 @@ class NodeInterrupts:
         Raises:
             GraphInterrupt: if there is no answer yet.
         """
-        while self._used < index:
-            interrupt(None)  # answered long ago: only its position counts
-            self._used += 1
-        self._used += 1
-        return _interrupt(question, schema)
+        self.pass_by(index + 1)
+        positions = iter((index - 1, index) if index else (index,))
+        config = _changed(self._config, interrupt_counter=lambda: next(positions))
+        with set_config_context(config) as context:
+            if index:
+                context.run(interrupt, None)  # stores what was answered before with the task
+            return context.run(_interrupt, question, schema)
 
     def first(self, question: Any, schema: Any = None) -> NoReturn:
         """Ask a question for the first time. An answer that is there already was given to another one.

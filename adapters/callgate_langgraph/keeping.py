@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.runtime import Runtime
 
@@ -42,6 +43,8 @@ class Keeping:
     """Whether the lines outlive the node run, for people to look at."""
     seal: bytes | None = None
     """The key of sealed journals."""
+    serde: SerializerProtocol = _serde
+    """Of the checkpointer, where lines are kept there: so what its graph can store, can be kept."""
 
     def journal(self, key: str) -> Steps[Journal]:
         """Read the lines under a key.
@@ -64,15 +67,15 @@ class Keeping:
         if isinstance(self.store, RunMemory):
             self.store.objects.append(value)
             return f"object:{len(self.store.objects) - 1}"
-        kind, data = _serde.dumps_typed(value)
+        kind, data = self.serde.dumps_typed(value)
         return f"{kind}:{base64.b64encode(data).decode()}"
 
     def unpack(self, text: str) -> Any:
         """Return what `pack` was given."""
-        kind, _, data = text.partition(":")
+        kind, _, data = text.rpartition(":")
         if isinstance(self.store, RunMemory):
             return self.store.objects[int(data)]
-        return _serde.loads_typed((kind, base64.b64decode(data)))
+        return self.serde.loads_typed((kind, base64.b64decode(data)))
 
 
 def scope_of(
@@ -80,8 +83,9 @@ def scope_of(
 ) -> tuple[str, ...]:
     """Return what sets a node run apart: the same whenever LangGraph enters it again.
 
-    With a thread, that is the thread, the graph's namespace and the message: so it stays when the state is updated
-    while the run is paused. Without one it is the task, which only a retry enters again.
+    With a thread, that is the thread, the graph's namespace, the node's name and the message: so it stays when the
+    state is updated while the run is paused. Without one, or where messages have no ids, it is the task, which only an
+    answer, a crash or a retry enters again.
 
     Args:
         calls: of the node run.
@@ -93,7 +97,8 @@ def scope_of(
     thread = config.get("configurable", {}).get("thread_id")
     message = _asking(messages, calls)
     if thread is not None and message is not None:
-        return (str(thread), info.checkpoint_ns.rpartition("|")[0] if info is not None else "", message)
+        namespace, _, node = info.checkpoint_ns.rpartition("|") if info is not None else ("", "", "")
+        return (str(thread), namespace, node.partition(":")[0], message)
     return (info.task_id if info is not None else uuid.uuid4().hex,)
 
 

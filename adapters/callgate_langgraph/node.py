@@ -98,7 +98,8 @@ class CodeActNode(Runnable[Any, Any]):
         awrap_tool_call: its awaitable twin.
         middleware: LangChain's, the outermost first: its tool call wrappers see what `wrap_tool_call` sees, inside of
             it. `HumanInTheLoopMiddleware` is taken as `interrupt_on`, and `ToolCallLimitMiddleware` counts inner calls,
-            too. What acts elsewhere cannot hold for inner calls and is refused.
+            too; where Send fans out several programs of one message it cannot, and the node raises UsageError. What
+            acts elsewhere cannot hold for inner calls and is refused.
 
     Raises:
         UsageError: for a tool called `execute_code`, for middleware that could not hold, and for arguments that cannot
@@ -274,7 +275,7 @@ class CodeActNode(Runnable[Any, Any]):
             store = self._journal if in_graph is None else AfterCheckpoint(self._journal, in_graph)
             return Keeping(store=store, scope=scope, lasting=True), lambda: None
         if in_graph is not None:
-            return Keeping(store=in_graph, scope=(), lasting=True), lambda: None
+            return Keeping(store=in_graph, scope=(), lasting=True, serde=in_graph.serde), lambda: None
         name = (*scope, told(calls))
         memory = self._memory.of(name)
         memory.before_write = functools.partial(self._only_in_memory, say)

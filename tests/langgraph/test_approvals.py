@@ -484,6 +484,23 @@ def test_with_a_journal_of_the_user_s_own(kind: str, use_async: bool, tmp_path: 
         journal.close()
 
 
+@both_ways
+def test_two_nodes_with_one_journal_run_the_same_message_each_for_itself(use_async: bool) -> None:
+    worlds, journal = [World(), World()], MemoryJournal()
+    builder = StateGraph(State)
+    for name, world in zip("ab", worlds, strict=True):
+        builder.add_node(name, world.node(journal=journal))
+    builder.add_edge(START, "a")
+    builder.add_edge("a", "b")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    end = call(graph, {"messages": [asks(code("orders(user='u')\nmail(to='x')"))]}, CONFIG, use_async=use_async)
+    end = call(graph, decide("approve"), CONFIG, use_async=use_async)
+    assert worlds[1].done == [("orders", "u")]
+    call(graph, decide("reject"), CONFIG, use_async=use_async)
+    assert [len(world.done) for world in worlds] == [2, 1]
+    assert paused(end)["action_requests"][0]["name"] == "mail"
+
+
 def events_of(graph: Any, given: Any) -> list[Any]:
     return [one for one in graph.stream(given, CONFIG, stream_mode="custom") if one["type"] != "callgate.durability"]
 

@@ -303,3 +303,24 @@ def test_a_program_in_an_agent_called_by_a_program_asks_too(use_async: bool) -> 
     assert seen == ["approval", "a", "approval", "b", "approval", "c"]
     assert [one.content for one in answers(end)] == ['["\\"A\\"","\\"B\\""]', '"C"']
     assert world.done == ["book x", "book a", "a A", "book b", "b B", "book c", "c C"]
+
+
+@both_ways
+def test_a_function_around_the_node_that_asks_too_meets_its_own_answers(use_async: bool) -> None:
+    world = World()
+    node = codeact(world.tools, interrupt_on={"book": True})
+    told: list[Any] = []
+
+    def around(state: State) -> Any:
+        before = interrupt("begin?")
+        output = node.invoke(state)
+        told.append((before, interrupt("keep?")))
+        return output
+
+    graph = graph_of(around, checkpointer=InMemorySaver())
+    message = asks(code("book(what='x')\nask(question='a')"))
+    replies = {"begin?": "yes", "approval": {"decisions": [APPROVE]}, "a": "A", "keep?": "sure"}
+    end, seen = converse(graph, message, replies, use_async=use_async)
+    assert seen == ["begin?", "approval", "a", "keep?"]
+    assert answers(end)[0].content == '"A"'
+    assert (world.done, told) == (["book x", "a A"], [("yes", "sure")])

@@ -15,8 +15,9 @@ from langchain.agents.middleware import (
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
-from langgraph_cases import answers, asks, call, code, codeact, graph_of
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Send
+from langgraph_cases import State, answers, asks, call, code, codeact, graph_of
 from langgraph_middleware import probes, shipped_classes, table
 
 from callgate import UsageError
@@ -162,6 +163,42 @@ def test_a_limit_on_all_tools_counts_them_together_and_not_callgate_s_own(use_as
     program = f"search_tools('pay')\npay(n=1)\n{UNTIL_REFUSED}"
     go(world.graph(limit(tool_name=None, run_limit=3)), code(program), use_async=use_async)
     assert world.done == ["pay 1", "0", "1"]
+
+
+@both_ways
+def test_callgate_s_own_do_not_count_after_a_pause_or_in_a_later_turn_either(use_async: bool) -> None:
+    world = Searches()
+    graph = world.graph(limit(tool_name=None, thread_limit=3), HumanInTheLoopMiddleware({"pay": True}))
+    go(graph, code("search_tools('a')\nsearch_tools('b')\npay(n=1)\nsearch(q='x')", "c1"), use_async=use_async)
+    call(graph, Command(resume={"decisions": [{"type": "approve"}]}), CONFIG, use_async=use_async)
+    assert world.done == ["pay 1", "x"]
+    go(graph, code(UNTIL_REFUSED, "c2"), use_async=use_async)
+    assert world.done == ["pay 1", "x", "0"]
+
+
+def test_programs_with_the_same_id_count_each_for_itself() -> None:
+    world = Searches()
+    go(world.graph(limit(run_limit=3)), code(UNTIL_REFUSED, "c"), code(f"1\n{UNTIL_REFUSED}", "c"), use_async=False)
+    assert len(world.done) == 3
+
+
+@both_ways
+def test_programs_of_one_message_that_are_fanned_out_cannot_be_limited(use_async: bool) -> None:
+    world = Searches()
+    builder = StateGraph(State)
+    builder.add_node("tools", codeact(world.tools, middleware=[limit(run_limit=3)]))
+
+    def fan(state: Any) -> list[Send]:
+        given = {"__type": "tool_call_with_context", "state": state}
+        return [Send("tools", {**given, "tool_call": one}) for one in state["messages"][-1].tool_calls]
+
+    builder.add_conditional_edges(START, fan, ["tools"])
+    graph = builder.compile()
+    end = call(graph, {"messages": [asks(code("pay(n=1)"), ("pay", {"n": 2}, "p"))]}, CONFIG, use_async=use_async)
+    assert len(answers(end)) == 2
+    with pytest.raises(UsageError, match="sent to the node one by one"):
+        call(graph, {"messages": [asks(code("pay(n=3)"), code("pay(n=4)", "c2"))]}, CONFIG, use_async=use_async)
+    assert sorted(world.done) == ["pay 1", "pay 2"]
 
 
 @both_ways
