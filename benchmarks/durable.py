@@ -3,7 +3,8 @@
     python benchmarks/durable.py [--json] [--rounds 7]
 
 Every call goes through a CodeActNode in a graph with a SqliteSaver on disk. Times of calls are taken inside the tools,
-from the first call of a program to its last. A replay is timed from the answer of the human to the approved call.
+from the first call of a program to its last. A replay is timed from the answer of the human to the approved call. What
+the journal adds is a call's time beyond that of the same call in a graph without a checkpointer.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from typing import Any
 
 from figures import Samples, Table, expect, parser, report, rows
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from callgate import Limits, SandboxUnavailable
@@ -71,16 +74,16 @@ def opened() -> Iterator[SqliteSaver]:
 
 
 class Graph:
-    """A graph of nothing but a CodeActNode, over one saver."""
+    """A graph of nothing but a CodeActNode, over one saver or none."""
 
-    def __init__(self, sandbox: Sandbox, saver: SqliteSaver) -> None:
+    def __init__(self, sandbox: Sandbox, saver: SqliteSaver | None) -> None:
         limits = Limits(calls=2 * MANY, seconds=600, cpu_seconds=600)
         node = CodeActNode(
             [write, read, pay],
             sandbox=sandbox,
             mode="code",
             effects={"read": "read"},
-            interrupt_on={"pay": True},
+            interrupt_on={"pay": True} if saver is not None else None,
             limits=limits,
         )
         builder = StateGraph(MessagesState)
@@ -121,6 +124,26 @@ def replayed(graph: Graph) -> tuple[float, float]:
     return executed, graph.approve(config)
 
 
+def of_tool_node(times: int) -> float:
+    """Return the seconds of one call of a plain ToolNode, inside a graph."""
+    node, taken = ToolNode([write]), list[float]()
+
+    def calls(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        began = time.perf_counter()
+        for x in range(times):
+            asked = {"name": "write", "args": {"x": x}, "id": f"call-{x}", "type": "tool_call"}
+            node.invoke({"__type": "tool_call_with_context", "tool_call": asked, "state": state}, config)
+        taken.append((time.perf_counter() - began) / times)
+        return {}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("tools", calls)
+    builder.add_edge(START, "tools")
+    graph: Any = builder.compile()
+    graph.invoke({"messages": []})
+    return taken[0]
+
+
 def single_write(saver: SqliteSaver, times: int = 200) -> float:
     """Return the seconds of one write of the saver, with a value as long as an entry of a journal."""
     configurable = {"thread_id": uuid.uuid4().hex, "checkpoint_ns": ""}
@@ -140,16 +163,19 @@ def measure(sandbox: Sandbox, rounds: int) -> Samples:
     """Measure everything, so many times, in turns."""
     samples = Samples(list)
     with opened() as saver:
-        graph = Graph(sandbox, saver)
+        graph, memory = Graph(sandbox, saver), Graph(sandbox, None)
         tasks: dict[str, Callable[[], float]] = {
             "single": lambda: single_write(saver),
             "write": lambda: of_calls(graph, "write", FEW),
+            "write in memory": lambda: of_calls(memory, "write", FEW),
+            "ToolNode": lambda: of_tool_node(FEW),
             "read": lambda: of_calls(graph, "read", FEW),
             "write of many": lambda: of_calls(graph, "write", MANY),
             "read of many": lambda: of_calls(graph, "read", MANY),
         }
         for number in range(rounds + 1):
             found = {name: task() for name, task in tasks.items()}
+            found["added"] = found["write"] - found["write in memory"]
             found["executed"], found["replayed"] = replayed(graph)
             for name, seconds in found.items() if number else ():  # what is done first is not typical
                 samples[name].append(seconds)
@@ -158,6 +184,8 @@ def measure(sandbox: Sandbox, rounds: int) -> Samples:
 
 TABLE: Table = (
     ("journalled write call", "write", "single write of the saver", "single", 5, False),
+    ("what the journal adds to it", "added", "single write of the saver", "single", 5, False),
+    ("a call of ToolNode, without a program", "ToolNode", "single write of the saver", "single", None, False),
     ("journalled read call", "read", "single write of the saver", "single", None, False),
     (f"write call, of {MANY:,}", "write of many", f"write call, of {FEW}", "write", 1.5, False),
     (f"read call, of {MANY:,}", "read of many", f"read call, of {FEW}", "read", 1.5, False),
