@@ -516,6 +516,7 @@ def test_an_unavailable_sandbox_is_an_error_and_nothing_weaker_is_tried():
         ({"interrupt_on": {"nope": True}}, "nope"),
         ({"interrupt_on": {"refund": {"allowed_decisions": ["maybe"]}}}, "allowed_decisions"),
         ({"interrupt_on": {"refund": {"alowed": []}}}, "interrupt_on"),
+        ({"interrupt_on": {"refund": {"when": asyncio.sleep}}}, "plain functions"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_built(arguments, complaint):

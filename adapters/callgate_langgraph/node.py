@@ -85,6 +85,7 @@ class CodeActNode(Runnable[Any, Any]):
             predicate of a ToolCallRequest). It holds for calls of programs and for plain calls alike.
         limits: of each program.
         journal: where node runs keep what they did. None is the graph's own checkpointer, or memory where it has none.
+        journal_key: seals every line of the journal; see `CodeRunner`. Every process of the graph needs the same one.
         require_durable: refuse to start a write that a crash would lose from sight: without a checkpointer, with
             durability "exit", or with one that keeps nothing beyond this process.
         on_event: is told what happens, as dicts with a "type": "callgate.call" (an inner call, or a plain one that
@@ -132,6 +133,7 @@ class CodeActNode(Runnable[Any, Any]):
         interrupt_on: InterruptOn | None = None,
         limits: Limits | None = None,
         journal: JournalStore | None = None,
+        journal_key: bytes | None = None,
         require_durable: bool = False,
         on_event: Callable[[Event], None] | None = None,
         name: str = "tools",
@@ -153,7 +155,12 @@ class CodeActNode(Runnable[Any, Any]):
             given["handle_tool_errors"] = handle_tool_errors
         self.name, self.tags = name, tags
         self._messages_key, self._on_event = messages_key, on_event
-        self._journal, self._require_durable, self._memory = journal, require_durable, NodeMemory()
+        self._journal, self._seal, self._require_durable, self._memory = (
+            journal,
+            journal_key,
+            require_durable,
+            NodeMemory(),
+        )
         self._shown = list(tools)
         self._plain = ToolNode(tools, **given)
         ready = list(self._plain.tools_by_name.values())
@@ -169,6 +176,7 @@ class CodeActNode(Runnable[Any, Any]):
             limits=limits,
             interrupt_on=self._gates.for_programs(current_setting),
             admit=admit if self._call_limits else None,
+            journal_key=journal_key,
             on_event=self._tell,
         )
         self._execute_code = execute_code_tool()
@@ -273,13 +281,14 @@ class CodeActNode(Runnable[Any, Any]):
         in_graph = checkpoint_journal(runtime, config, require_durable=self._require_durable, tell=say)
         if self._journal is not None:
             store = self._journal if in_graph is None else AfterCheckpoint(self._journal, in_graph)
-            return Keeping(store=store, scope=scope, lasting=True), lambda: None
+            return Keeping(store=store, scope=scope, lasting=True, seal=self._seal), lambda: None
         if in_graph is not None:
-            return Keeping(store=in_graph, scope=(), lasting=True, serde=in_graph.serde), lambda: None
+            kept = Keeping(store=in_graph, scope=(), lasting=True, seal=self._seal, serde=in_graph.serde)
+            return kept, lambda: None
         name = (*scope, told(calls))
         memory = self._memory.of(name)
         memory.before_write = functools.partial(self._only_in_memory, say)
-        return Keeping(store=memory, scope=(), lasting=False), lambda: self._memory.forget(name)
+        return Keeping(store=memory, scope=(), lasting=False, seal=self._seal), lambda: self._memory.forget(name)
 
     def _say_durability(self, runtime: Runtime[Any], found: Durability) -> None:
         if not found.holds:

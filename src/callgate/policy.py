@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import difflib
+import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
@@ -258,6 +259,8 @@ def approvals(interrupt_on: InterruptOn | None, catalogue: Catalogue) -> dict[st
             description is None or callable(description) or isinstance(description, str)
         ):
             raise UsageError(f"interrupt_on[{name!r}]: when is a function of the call, description a text or one")
+        if any(map(inspect.iscoroutinefunction, (when, description))):
+            raise UsageError(f"interrupt_on[{name!r}]: when and description are plain functions, not async ones")
         allowed = tuple(given.get("allowed_decisions", DECISIONS))
         if not allowed or set(allowed) - set(DECISIONS):
             raise UsageError(f"interrupt_on[{name!r}]: allowed_decisions are of {DECISIONS}, got {allowed}")
