@@ -103,10 +103,10 @@ class Turn:
         for ref, key in self.own.items():
             for line in (yield from self._read(key)):
                 self._take_own(ref, decode(line))
-            lines, before = self.lines(ref), self._decided_at.get(ref, 0)
-            if lines < before:
+            lines, decided_at = self.lines(ref), self._decided_at.get(ref, 0)
+            if lines < max(decided_at, self.asked.lengths.get(ref[0], 0) if self.asked is not None else 0):
                 raise JournalError(f"the journal of {ref[1]} ends before somebody was asked: lines were taken away")
-            if lines > before:
+            if lines > decided_at:
                 self.decisions.pop(ref, None)  # it started since
 
     def _read(self, key: str) -> Steps[Sequence[str]]:
