@@ -31,6 +31,7 @@ logger = logging.getLogger("callgate")
 
 _RUNTIME_FIELDS = tuple(one.name for one in fields(ToolRuntime))
 
+_APPROVAL = "Tool execution requires approval"
 _SHOWN = 4_000
 """Characters of a program, and of arguments, that a description repeats."""
 
@@ -59,6 +60,8 @@ class Question:
     """Exactly what will run if it is approved."""
     unknown: bool = False
     """Whether it was started before and nobody knows how it ended."""
+    raised: str | None = None
+    """The type of the exception that its tool raised when it ran before."""
     code: str | None = None
     """The program that makes the call; None for a plain call."""
 
@@ -242,8 +245,10 @@ def _described(question: Question, told: str | None, shown: set[int]) -> str:
             "It is unknown whether this call happened: it was started, and its process ended before it returned. "
             "Look, then decide done (with its value), failed, or run again"
         )
+    elif question.raised is not None:
+        head = f"{_APPROVAL}, again: it ran before and raised {question.raised}; what it did until then may stand"
     else:
-        head = "Tool execution requires approval"
+        head = _APPROVAL
     arguments = json.dumps(question.arguments, ensure_ascii=False, sort_keys=True)
     text = f"{head}\n\nTool: {visible(question.tool)}\nArgs: {_cut(arguments, 'args')}"
     if question.code is None:

@@ -68,7 +68,7 @@ class Batch:
             Exception: what the ToolNode raises of the plain calls.
         """
         yield from self._load()
-        if not self.actions and self.turn.asked is None and not self.plain.outputs and not self.plain.questions():
+        if not self.actions and self.turn.unused and not self.plain.outputs and not self.plain.questions():
             return (yield self.plain.untouched())
         yield from self._hear()
         self.plain.load()
@@ -218,7 +218,8 @@ class Batch:
 
     def _repeated(self, waits: Asked) -> Steps[list[Question] | None]:
         """Return the questions that were asked; None if a call, or its tool, is not what it was: it has to ask anew."""
-        known: dict[Ref, Question] = {(one.at, one.id): one for one in self.plain.questions()}
+        plain = (((one.at, one.id), one) for one in self.plain.questions())
+        known = {ref: one for ref, one in plain if waits.lengths.get(one.at, 0) == self.turn.lines(ref)}
         for action in self.actions.values():
             if waits.lengths.get(action.at) == action.lines:
                 known.update({(one.at, one.id): one for one in (yield from action.questions())})

@@ -6,9 +6,9 @@ import base64
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import RunnableConfig
@@ -19,7 +19,6 @@ from langgraph.runtime import Runtime
 from callgate import Journal
 from callgate.codec import digest
 from callgate.journal import JournalStore
-from callgate.surface import EXECUTE_CODE
 from callgate_langchain.guards import is_dict, is_list
 from callgate_langgraph.memory import RunMemory
 from callgate_langgraph.steps import Steps, read_lines
@@ -124,19 +123,18 @@ def messages_in(state: Any, messages_key: str) -> Any:
     return state.get(messages_key) if is_dict(state) else getattr(state, messages_key, None)
 
 
-def keys_of(calls: Sequence[ToolCall], keeping: Keeping) -> dict[int, str]:
-    """Return the keys of the code actions among some calls, by their position.
+def keys_of(kind: Literal["action", "plain"], calls: Mapping[int, ToolCall], keeping: Keeping) -> dict[int, str]:
+    """Return the keys of code actions, or plain calls, by the position of their call.
 
-    A key names the call's id and its program: so an action keeps it when other calls of its message are taken away, and
-    a program that was changed is another action.
+    A key names the call's id, its tool and its arguments: so a call keeps it when others of its message are taken away,
+    and one that was changed is another call.
     """
     keys: dict[int, str] = {}
     seen = Counter[str]()
-    for at, call in enumerate(calls):
-        if call["name"] == EXECUTE_CODE:
-            key = keeping.key("action", call["id"], told([call]))
-            seen[key] += 1
-            keys[at] = key if seen[key] == 1 else f"{key}/{seen[key]}"
+    for at, call in calls.items():
+        key = keeping.key(kind, call["id"], told([call]))
+        seen[key] += 1
+        keys[at] = key if seen[key] == 1 else f"{key}/{seen[key]}"
     return keys
 
 

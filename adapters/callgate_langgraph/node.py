@@ -43,7 +43,7 @@ from callgate_langgraph.modes import Modes, Route, Surface
 from callgate_langgraph.plain import PlainCalls
 from callgate_langgraph.state import channels_of, read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
-from callgate_langgraph.turn import Turn
+from callgate_langgraph.turn import Turn, ref_of
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -259,7 +259,8 @@ class CodeActNode(Runnable[Any, Any]):
         state = inlined_state(input)
         state = read_state(config) if state is None else state
         keeping, forget = self._keeping(calls, state, config, runtime)
-        keys = keys_of(calls, keeping)
+        programs = {at: call for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE}
+        keys = keys_of("action", programs, keeping)
         code = bool(keys) and (
             self._modes.surface(config, lambda: state) == "code" or (yield from began(keys.values(), keeping))
         )
@@ -304,7 +305,9 @@ class CodeActNode(Runnable[Any, Any]):
         self, calls: Sequence[ToolCall], keys: Mapping[int, str], input: Any, keeping: Keeping, setting: Setting
     ) -> Batch:
         config, runtime = setting.config, setting.runtime
-        turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)))
+        plain_calls = {at: call for at, call in enumerate(calls) if at not in keys}
+        own = {ref_of(at, calls[at]): key for at, key in keys_of("plain", plain_calls, keeping).items()}
+        turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)), own=own)
         budget = CallBudget(self._call_limits, messages_in(setting.state, self._messages_key), calls)
 
         def action(at: int) -> CodeAction:
@@ -326,7 +329,7 @@ class CodeActNode(Runnable[Any, Any]):
             )
 
         plain = PlainCalls(
-            calls={at: call for at, call in enumerate(calls) if at not in keys},
+            calls=plain_calls,
             node=self._plain,
             input=input,
             messages_key=self._messages_key,

@@ -1,8 +1,9 @@
 """The plain calls of a message that also runs programs, or waits for humans.
 
 Each goes through the plain ToolNode by itself, in a scope of its own, and what it gave is kept if the node run has to
-be entered again because of another one. One that a human had a say in is kept in any case, from before it starts: what
-somebody approved, or answered, happens once. All others a crash repeats, as it does those of a ToolNode.
+be entered again because of another one. One that a human had a say in is kept in any case, from before it starts, and
+whichever calls are beside it then: what somebody approved, or answered, happens once. If its tool raises, that is used
+up, and a write runs again only when somebody is asked anew. All others a crash repeats, as it does those of a ToolNode.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from langchain_core.messages import ToolCall
 from langchain_core.runnables.config import get_executor_for_config
-from langgraph.errors import GraphInterrupt
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.prebuilt import ToolNode
 
 from callgate import Catalogue
@@ -25,7 +26,7 @@ from callgate_langgraph.forms import Output, flatten, with_calls
 from callgate_langgraph.interrupts import Scope, scoped
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.steps import Step, Steps
-from callgate_langgraph.turn import Ref, Turn
+from callgate_langgraph.turn import Ref, Turn, ref_of
 
 __all__ = ["PlainCalls"]
 
@@ -87,16 +88,23 @@ class PlainCalls:
         return self.turn.answer_to(ref, self.turn.interrupted.get(ref))
 
     def _open(self) -> list[Ref]:
-        return [(at, call["id"] or f"#{at}") for at, call in self.calls.items() if at not in self.outputs]
+        return [ref_of(at, call) for at, call in self.calls.items() if at not in self.outputs]
 
     def _question(self, ref: Ref) -> Question:
         call, edited = self.calls[ref[0]], self.turn.edited.get(ref)
         arguments = call["args"] if edited is None else decode(edited)
-        return Question(at=ref[0], id=ref[1], tool=call["name"], arguments=arguments, unknown=self._unknown(ref))
+        return Question(
+            at=ref[0],
+            id=ref[1],
+            tool=call["name"],
+            arguments=arguments,
+            unknown=self._unknown(ref),
+            raised=self.turn.failed.get(ref),
+        )
 
     def _unknown(self, ref: Ref) -> bool:
         """Say whether an earlier entry began to run a call that a human had a say in, and nobody knows how it ended."""
-        if ref not in self.turn.started or ref in self.turn.waiting:
+        if ref not in self.turn.started or ref in self.turn.waiting or ref in self.turn.failed:
             return False
         tool = self.catalogue.tools.get(self.calls[ref[0]]["name"])
         return tool is None or tool.effect == "write"
@@ -108,6 +116,8 @@ class PlainCalls:
             return False
         if ref in turn.decisions:
             return there and turn.agreed[ref] != self.gates.shown(self._question(ref))
+        if ref in turn.failed:
+            return there and self.catalogue.tools[call["name"]].effect == "write"
         if ref in turn.started:
             return self._unknown(ref)
         asked = there and turn.asked is not None and ref in turn.asked.calls
@@ -148,6 +158,7 @@ class PlainCalls:
         returns = not failed and self.interrupted() is None
         if kept := {ref: outputs for ref, outputs in finished.items() if not returns or ref in asked}:
             turn.finish({ref: self.keeping.pack(outputs) for ref, outputs in kept.items()})
+        turn.fail({run.ref: type(run.error).__name__ for run in runs if run.ref in asked and _failed(run)})
         yield from turn.save()
         if failed:
             raise failed[0]
@@ -191,3 +202,8 @@ class PlainCalls:
         if run.edited is None:
             return outputs
         return [with_notice(one, run.ref[1], run.edited, self.messages_key) for one in outputs]
+
+
+def _failed(run: _Run) -> bool:
+    """Say whether a tool raised; what LangGraph's control flow raises is no failure."""
+    return run.error is not None and not isinstance(run.error, GraphBubbleUp)
