@@ -13,7 +13,7 @@ from callgate.action import Action, first_lines, journal_of, kept_key, new_actio
 from callgate.calls import CallState
 from callgate.codec import JSON
 from callgate.decisions import OUTCOMES, decision_line
-from callgate.discovery import reserved_tools
+from callgate.discovery import Discovery, reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
 from callgate.driver_threads import drive
@@ -76,7 +76,7 @@ class CodeRunner:
         self._approvals = approvals(interrupt_on, self.catalogue)
         self._store: JournalStore = journal or MemoryJournal()
         self._on_event = on_event
-        self._workers = Workers()
+        self._workers, self._discovery = Workers(), Discovery(self.catalogue)
         self._functions: dict[str, JSON] = {
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
@@ -252,7 +252,7 @@ class CodeRunner:
         return self._report(action, one.gate, await drive_async(one))
 
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
-        reserved = reserved_tools(self.catalogue, self._store, functools.partial(kept_key, action.journal))
+        reserved = reserved_tools(self._discovery, self._store, functools.partial(kept_key, action.journal))
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
         gate = Gate(
             action=action.id,
