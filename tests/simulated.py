@@ -104,7 +104,7 @@ class Life:
         for inner, given in decisions.items():
             allowed = OUTCOMES if waiting[inner].unknown else DECISIONS
             tool = self.world.catalogue().tools[waiting[inner].key[0]]
-            fields, raw = decision_line(inner, given, tool=tool, allowed=allowed)
+            fields, raw = decision_line(inner, given, name=tool.name, tool=tool, allowed=allowed)
             self.lines.append(journal.add(fields, raw))
 
     def go(self, guest: Guest, *, kill_after: int | None = None) -> End | Pause:
@@ -166,9 +166,11 @@ class Pass:
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:
             if isinstance(step, Record):
-                assert step.position == len(self.life.lines), "lines leave the gate in order"
-                self.life.lines.extend(step.lines)
-                if self.kill_after is not None and len(self.life.lines) >= self.kill_after:
+                lines = self.life.lines
+                assert step.position == len(lines), "lines leave the gate in order"
+                room = len(step.lines) + 1 if self.kill_after is None else max(0, self.kill_after - len(lines))
+                lines.extend(step.lines[:room])
+                if room <= len(step.lines):
                     raise Killed
                 self._carry_out(self.gate.recorded(self.now))
             elif isinstance(step, Keep):

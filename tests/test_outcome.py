@@ -114,6 +114,7 @@ FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
                         tool="pay",
                         arguments={"n": 1},
                         unknown=False,
+                        interrupted=False,
                         description="",
                         allowed=("approve",),
                     ),

@@ -139,6 +139,22 @@ def test_differences_are_named(sandbox, old, new, said):
     assert any(said in one for one in again.differences), again.differences
 
 
+def test_the_files_of_a_program_are_compared(sandbox):
+    _, outcome = record(sandbox, "for n in 'ab': open(f'/out/{n}.txt', 'w').write(n)\nget(x=1)['x']")
+    assert [one.name for one in outcome.artifacts] == ["a.txt", "b.txt"]
+    assert replay(outcome.journal, sandbox=sandbox).same
+    again = replay(rewritten(outcome.journal, r"write(n)", r"write('a')"), sandbox=sandbox)
+    (said,) = again.differences
+    assert said.startswith("file b.txt: recorded [1,")
+    again = replay(rewritten(outcome.journal, r"'ab'", r"'a'"), sandbox=sandbox)
+    assert [one.endswith("now null") for one in again.differences] == [True]
+
+
+def test_a_record_that_just_stops_is_followed_to_there(sandbox):
+    _, outcome = record(sandbox, "a = get(x=1)['x']\nput(x=a)\nput(x=a + 1)")
+    assert all(replay(outcome.journal.lines[:most], sandbox=sandbox).same for most in range(1, len(outcome.journal)))
+
+
 def test_no_tool_is_called(sandbox):
     called = []
 

@@ -25,7 +25,19 @@ from callgate import (
     UsageError,
     tool,
 )
+from callgate.outbox import Outbox
 from callgate.sandboxes import LocalSandbox
+
+DRIVES = pytest.mark.parametrize(
+    "drive",
+    [lambda runner, program: runner.run(program), lambda runner, program: asyncio.run(runner.arun(program))],
+    ids=["threads", "asyncio"],
+)
+PAY = "refund(user='u')\nlen(whole)"
+PROGRAMS_THAT_LOAD = [
+    pytest.param(f"for _ in range(12): whole = load_value(handle)\n{PAY}", id="one by one"),
+    pytest.param(f"whole = call_tools([('load_value', {{'handle': handle}})] * 12)[3]\n{PAY}", id="at once"),
+]
 
 
 @tool(effect="read")
@@ -170,6 +182,91 @@ def test_output_too_large_to_show_is_cut_alike(run):
     assert run(f"t = load_value({cut.handle!r})\nt.count('line')").value == 3000
 
 
+@pytest.mark.parametrize("program", PROGRAMS_THAT_LOAD)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["threads", "asyncio"])
+def test_a_kept_value_is_held_once_however_often_it_is_loaded(sandbox, tmp_path, asynchronous, program):
+    store = SqliteJournal(tmp_path / "journal.db")  # each read of it is a text of its own
+    runner = CodeRunner([rows, refund], sandbox=sandbox, journal=store, interrupt_on={"refund": True})
+    drive = [lambda *given, **more: asyncio.run(runner.arun(*given, **more)), runner.run][not asynchronous]
+    answer = [lambda *given: asyncio.run(runner.aresume(*given)), runner.resume][not asynchronous]
+    (cut,) = drive("data = rows(n=12_000)\ndata").truncated
+    outcome = drive(f"handle = {cut.handle!r}\n{program}", id="many")
+    assert held_of(outcome) == 1
+    again = answer("many", {outcome.waiting[0].id: "approve"})
+    assert again.value == 12_000
+    assert held_of(again) == 1
+
+
+@DRIVES
+def test_many_kept_values_do_not_fill_the_host(sandbox, tmp_path, drive):
+    store = SqliteJournal(tmp_path / "journal.db")
+    runner = CodeRunner([rows], sandbox=sandbox, journal=store, limits=Limits(frame_mb=2))
+    handles = [drive(runner, f"'{n}' * 900_000").truncated[0].handle for n in range(4)]
+    outcome = drive(
+        runner,
+        f"""
+found = []
+for handle in {handles * 2!r}:
+    try:
+        found.append(len(load_value(handle)))
+    except ToolFailed as error:
+        found.append(str(error))
+found
+""",
+    )
+    assert outcome.value[:2] == outcome.value[4:6] == [900_000] * 2
+    for text in (*outcome.value[2:4], *outcome.value[6:]):
+        assert "has loaded 1,800,004 bytes of kept values and may load 2,097,152 in all" in text
+
+
+def held_of(outcome):
+    """Return how many texts the results of load_value are; each of them was given."""
+    results = [call.result for call in outcome.calls if call.tool == "load_value"]
+    assert len(results) == 12
+    assert {len(text) > 262_144 for text in results} == {True}
+    return len(set(map(id, results)))
+
+
+@DRIVES
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, JournalError, OSError])
+@pytest.mark.timeout(30)
+def test_an_end_that_cannot_be_stored_is_raised(sandbox, drive, error):
+    class Full(MemoryJournal):
+        def append(self, key, position, lines):
+            if any('"e":"ended"' in line for line in lines):
+                raise error("full")
+            super().append(key, position, lines)
+
+        async def aappend(self, key, position, lines):
+            self.append(key, position, lines)
+
+    with pytest.raises(error, match="full"):
+        drive(CodeRunner([rows], sandbox=sandbox, journal=Full()), "1 + 1")
+
+
+@DRIVES
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, OverflowError])
+@pytest.mark.timeout(30)
+def test_an_end_that_cannot_be_written_down_gives_way_to_a_plain_one_or_is_raised(sandbox, drive, error, monkeypatch):
+    failures = []
+    record = Outbox.record_end
+
+    def record_end(self, *given):
+        if len(failures) < most:
+            failures.append(given)
+            raise error("too much")
+        record(self, *given)
+
+    monkeypatch.setattr(Outbox, "record_end", record_end)
+    runner, most = CodeRunner([rows], sandbox=sandbox), 1
+    outcome = drive(runner, "1 + 1")
+    assert (outcome.status, outcome.error.type, outcome.value) == ("failed", "ProtocolError", None)
+    assert '"e":"ended"' in outcome.journal.lines[-1]
+    failures, most = [], 9
+    with pytest.raises(error, match="too much"):
+        drive(runner, "1 + 1")
+
+
 def test_kept_values_do_not_cross_threads(runner):
     outcome = runner.run("data = rows(n=5000)\ndata", thread="one")
     program = f"x = load_value({outcome.truncated[0].handle!r})\nlen(x)"
@@ -217,6 +314,31 @@ def test_fifty_parallel_calls_overlap(run):
 def test_each_run_starts_fresh(run):
     run("import math\nmath.pi = 3\nleft = 1")
     assert run("import math\nok = math.pi > 3.1 and 'left' not in globals()\nok").value is True
+
+
+def test_the_caller_may_refuse_a_call_before_anybody_is_asked(sandbox, caplog):
+    def admit(call):
+        if call.arguments.get("n") == 3:
+            raise KeyError("secret")
+        return "no more today" if call.arguments.get("n") == 2 else None
+
+    done = []
+
+    @tool
+    def put(n: int) -> int:
+        done.append(n)
+        return n
+
+    runner = CodeRunner(
+        [put], sandbox=sandbox, admit=admit, interrupt_on={"put": {"when": lambda call: call.arguments["n"] != 1}}
+    )
+    program = (
+        "for n in (1, 2, 3):\n    try:\n        put(n=n)\n    except LimitExceeded as error:\n        print(error)"
+    )
+    outcome = runner.run(program)
+    assert (outcome.status, done) == ("completed", [1])
+    assert outcome.stdout == "no more today\nput may not be called now\n"
+    assert "admit raised" in caplog.text
 
 
 def test_a_used_id_is_refused(run):
@@ -394,6 +516,7 @@ def test_an_unavailable_sandbox_is_an_error_and_nothing_weaker_is_tried():
         ({"interrupt_on": {"nope": True}}, "nope"),
         ({"interrupt_on": {"refund": {"allowed_decisions": ["maybe"]}}}, "allowed_decisions"),
         ({"interrupt_on": {"refund": {"alowed": []}}}, "interrupt_on"),
+        ({"interrupt_on": {"refund": {"when": asyncio.sleep}}}, "plain functions"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_built(arguments, complaint):
@@ -695,3 +818,39 @@ def test_an_interrupted_caller_stops_at_once_and_nothing_starts_afterwards(tmp_p
         [sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment, check=False
     )
     assert done.stdout.strip() == "True [0, 1]", done.stderr
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_a_program_may_end_before_the_tools_it_called(use_async: bool) -> None:
+    """Its guest is gone then, and what it said at its end counts."""
+    from callgate.testing.fake import FakeSandbox
+
+    done: list[int] = []
+
+    @tool
+    def slow(n: int) -> int:
+        """Take a while."""
+        time.sleep(0.05)
+        done.append(n)
+        return n
+
+    @tool(effect="read")
+    def look() -> int:
+        """Look."""
+        return 0
+
+    program = """
+import asyncio
+async def main():
+    waiting = [asyncio.create_task(acall_tool('slow', n=n)) for n in (1, 2)]
+    await acall_tool('look')
+    for one in waiting:
+        one.cancel()
+await main()
+'over'
+"""
+    runner = CodeRunner([slow, look], sandbox=FakeSandbox())
+    outcome = asyncio.run(runner.arun(program)) if use_async else runner.run(program)
+    assert (outcome.status, outcome.value) == ("completed", "over")
+    assert {call.status for call in outcome.calls} == {"done"}
+    assert sorted(done) == [1, 2]

@@ -31,8 +31,11 @@ def from_langchain(
             `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
             idempotent), else write.
 
+    `metadata={"callgate": {...}}` may also hold `record` and `reconcile`; see `Tool`.
+
     Raises:
-        UsageError: for an effect of a tool that is not there, or a tool whose arguments JSON Schema cannot describe.
+        UsageError: for an effect of a tool that is not there, callgate metadata of another form, or a tool whose
+            arguments JSON Schema cannot describe.
 
     The tools return raw values, not text; see `Capture.value`. Arguments that LangChain injects are not in the schema
     and cannot be passed. A tool that needs state, a store or a runtime, or returns a Command, works only inside a
@@ -72,6 +75,7 @@ def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
             except (ToolException, pydantic.ValidationError) as error:
                 raise _failed(error) from error
 
+    declared = _declared(tool)
     async_only = getattr(tool, "coroutine", None) is not None and getattr(tool, "func", None) is None
     return Tool(
         name=tool.name,
@@ -80,6 +84,8 @@ def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
         output_schema=output_schema(tool),
         effect=effect or _effect(tool),
         callers=_callers(tool),
+        record=declared.get("record", "value"),
+        reconcile=declared.get("reconcile"),
         invoke=None if async_only else invoke,
         ainvoke=ainvoke,
     )
@@ -101,7 +107,7 @@ def _failed(error: Exception) -> ToolFailed:
 
 def _effect(tool: BaseTool) -> Effect:
     metadata: Mapping[str, Any] = tool.metadata or {}
-    declared = _inside(metadata, "callgate").get("effect")
+    declared = _declared(tool).get("effect")
     if declared is not None:
         if declared not in get_args(Effect):
             raise UsageError(f"tool {tool.name!r}: effect is one of {get_args(Effect)}, got {declared!r}")
@@ -110,6 +116,14 @@ def _effect(tool: BaseTool) -> Effect:
     if annotations.get("readOnlyHint") is True:
         return "read"
     return "idempotent" if annotations.get("idempotentHint") is True else "write"
+
+
+def _declared(tool: BaseTool) -> Mapping[str, Any]:
+    """Return what the tool's metadata says to callgate."""
+    declared = _inside(tool.metadata or {}, "callgate")
+    if unknown := sorted(set(declared) - {"effect", "record", "reconcile"}):
+        raise UsageError(f"tool {tool.name!r}: metadata['callgate'] holds effect, record and reconcile, not {unknown}")
+    return declared
 
 
 def _inside(metadata: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import base64
-import uuid
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 from langchain_core.messages import ToolCall, ToolMessage
-from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolNode
-from langgraph.types import StreamWriter
+from langgraph.types import Command
 
-from callgate import Artifact, CodeRunner, Outcome
-from callgate.codec import JSON
+from callgate import Artifact, Call, CodeRunner, Journal, Outcome
+from callgate.action import kept_key
+from callgate.codec import JSON, decode
+from callgate.finished import arguments_in, handles_in, is_over, outcome_of
 from callgate.outcome import CallRecord
-from callgate.runner import Event
+from callgate.reach import reach
+from callgate.recording import kept_handles, read_recording
 from callgate.surface import EXECUTE_CODE
-from callgate_langchain.guards import is_dict, is_list
-from callgate_langgraph.forms import Output
+from callgate_langchain.guards import is_dict
+from callgate_langgraph.approvals import Approvals, Question, Setting
+from callgate_langgraph.beside import Beside, Identity
+from callgate_langgraph.call_limits import CallBudget
+from callgate_langgraph.forms import Output, storable
 from callgate_langgraph.inner import InnerCalls
-from callgate_langgraph.lift import lift
-from callgate_langgraph.memory import ACTION
+from callgate_langgraph.keeping import Keeping
+from callgate_langgraph.lift import lift, number_of
 from callgate_langgraph.state import Channels, SeenState
+from callgate_langgraph.steps import Steps, read_lines
+from callgate_langgraph.turn import Turn
 
-__all__ = ["CodeAction", "execute_code_tool", "write_event"]
+__all__ = ["CodeAction", "admit", "current_setting", "execute_code_tool"]
 
 _SHOWN_VALUE = 2_000
 """Characters of a call's result that the artifact repeats beside the journal."""
@@ -35,64 +42,201 @@ _SHOWN_VALUE = 2_000
 
 @dataclass(slots=True, kw_only=True)
 class CodeAction:
-    """One `execute_code` call, ready to run once."""
+    """One `execute_code` call, in one entry of its node run."""
 
+    at: int
+    """Position of the call in the message."""
     call: ToolCall
+    key: str
+    """Of its lines in the journal."""
     runner: CodeRunner
+    """Over the node run's store."""
     tool: BaseTool
     """`execute_code` itself, so that callbacks and streams see it start and end like any tool."""
     node: ToolNode
     """Of stand-ins of the user's tools, for the inner calls."""
-    state: Any
+    gates: Approvals
+    keeping: Keeping
+    beside: Beside
+    turn: Turn
+    budget: CallBudget
+    given: Setting
+    """What the node run began with."""
     channels: Channels | None
     messages_key: str
-    stored: bool
-    """Whether the user gave the journal, and may look the action up there."""
-    writer: StreamWriter
 
+    journal: Journal | None = None
+    """What earlier entries left; None where this is the first."""
+    decisions: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Of humans, by inner id, to be handed to the program."""
+    waiting: list[Question] = field(default_factory=list[Question])
+    """Calls for which this entry's run of the program stopped."""
+    outputs: list[Output] | None = None
+    """What the node returns for it, once it is over."""
+    files: bool = False
+    """Whether the program left files in this entry: no journal holds those."""
     inner: InnerCalls | None = None
     """Set when the program starts."""
-    key: str = ""
-    """Of its lines in the journal."""
+    _seen: SeenState | None = None
 
-    def run(self, config: RunnableConfig) -> list[Output]:
-        """Run the program and return the answer and the Commands of its inner calls.
+    @property
+    def setting(self) -> Setting:
+        """What surrounds its calls."""
+        return replace(self.given, state=self._seen.current) if self._seen is not None else self.given
+
+    @property
+    def id(self) -> str:
+        """The id of the call."""
+        return cast(str, self.call["id"])
+
+    @property
+    def lines(self) -> int:
+        """How many lines its journal has."""
+        return len(self.journal) if self.journal is not None else 0
+
+    # ---- what earlier entries left
+
+    def load(self) -> Steps[None]:
+        """Read what earlier entries of the node run left; an action that is over gets its outputs from there.
+
+        Raises:
+            JournalError: if it was changed.
+        """
+        if (fault := _fault(self.call)) is not None:
+            self.outputs = [fault]
+            return
+        journal = yield from self.keeping.journal(self.key)
+        if not len(journal):
+            return
+        self.journal = journal
+        self.budget.know(self.key, journal)
+        yield from self.beside.load()
+        self._see()
+        if is_over(self.journal):
+            kept = yield from self._kept(handles_in(self.journal))
+            self.outputs = self._lifted(self.message(outcome_of(self.journal, kept.__getitem__)))
+
+    def questions(self) -> Steps[list[Question]]:
+        """Return the calls that wait for a human, by the journal."""
+        if self.journal is None or self.outputs is not None:
+            return []
+        kept = yield from self._kept(kept_handles(self.journal))
+        recording, arguments = read_recording(self.journal, kept.__getitem__), arguments_in(self.journal)
+        return [
+            self._question(one.call, one.key[0], arguments[one.call], unknown=one.unknown)
+            for one in recording.waiting()
+        ]
+
+    def interrupted(self) -> str | None:
+        """Return the first call whose tool waits for an answer, by the journal: the first one the program made."""
+        if self.journal is None or self.outputs is not None:
+            return None
+        waiting = set[str]()
+        for line in self.journal.lines[1:]:
+            entry = decode(line)
+            if entry["e"] == "interrupted":
+                waiting.add(entry["call"])
+            elif entry["e"] in ("started", "done"):
+                waiting.discard(entry["call"])
+        asked = ((call, self.beside.interrupted(call)) for call in sorted(waiting, key=number_of))
+        return next((call for call, one in asked if self.turn.answer_to((self.at, call), one) is None), None)
+
+    def _question(self, call: str, tool: str, arguments: dict[str, JSON], *, unknown: bool) -> Question:
+        code = self.call["args"]["code"]
+        return Question(at=self.at, id=call, tool=tool, arguments=arguments, unknown=unknown, code=code)
+
+    def _kept(self, handles: list[str]) -> Steps[dict[str, str]]:
+        assert self.journal is not None  # noqa: S101 - set by load
+        kept: dict[str, str] = {}
+        for handle in handles:
+            kept[handle] = "".join((yield from read_lines(self.keeping.store, kept_key(self.journal, handle))))
+        return kept
+
+    # ---- running
+
+    def run(self) -> None:
+        """Run the program, or go on with it.
 
         Raises:
             SandboxError: if programs cannot run.
+            ReplayDivergence: if it does not repeat what its journal holds.
             GraphBubbleUp: control flow of a tool that has to leave the node.
         """
-        if (fault := _fault(self.call)) is not None:
-            return [fault]
         token = _current.set(self)
         try:
-            answer = self.tool.invoke(self._request(), config)
+            answer = self.tool.invoke(self._request(), self.given.config)
         finally:
             _current.reset(token)
-        return self._outputs(answer)
+        self._ended(answer)
 
-    async def arun(self, config: RunnableConfig) -> list[Output]:
+    async def arun(self) -> None:
         """The awaitable twin of `run`."""
-        if (fault := _fault(self.call)) is not None:
-            return [fault]
         token = _current.set(self)
         try:
-            answer = await self.tool.ainvoke(self._request(), config)
+            answer = await self.tool.ainvoke(self._request(), self.given.config)
         finally:
             _current.reset(token)
-        return self._outputs(answer)
+        self._ended(answer)
 
     def _request(self) -> ToolCall:
         return {**self.call, "args": {"code": self.call["args"]["code"]}, "type": "tool_call"}
 
-    def start(self) -> tuple[InnerCalls, dict[str, Any]]:
-        """Return what runs the inner calls, and the arguments for the runner."""
-        config = ensure_config()
-        state = SeenState(self.state, self.channels, self.messages_key)
-        self.inner = InnerCalls(self.node, state, config, self.messages_key)
-        self.key = f"{ACTION}{self.call['id']}:{uuid.uuid4().hex}"
-        thread = config.get("configurable", {}).get("thread_id") or ""
-        return self.inner, {"id": self.call["id"], "key": self.key, "thread": str(thread)}
+    def _ended(self, answer: ToolMessage) -> None:
+        assert self.inner is not None  # noqa: S101 - set by the tool's body
+        if self.inner.left is not None:
+            raise self.inner.left
+        if answer.artifact["status"] != "paused":
+            self.outputs = self._lifted(answer)
+
+    def go(self, code: str) -> ToolMessage:
+        """Run the program inside the tool's own run; one that waits has a message that nobody is shown."""
+        inner = self._inner()
+        if self.journal is not None:
+            return self._take(self.runner.resume(self.key, self.decisions, invoke=inner.invoke))
+        return self._take(self.runner.run(code, **self._named(), invoke=inner.invoke))
+
+    async def ago(self, code: str) -> ToolMessage:
+        """The awaitable twin of `go`."""
+        inner = self._inner()
+        if self.journal is not None:
+            return self._take(await self.runner.aresume(self.key, self.decisions, invoke=inner.ainvoke))
+        return self._take(await self.runner.arun(code, **self._named(), invoke=inner.ainvoke))
+
+    def _inner(self) -> InnerCalls:
+        self.inner = InnerCalls(
+            self.node,
+            self._see(),
+            beside=self.beside,
+            keeping=self.keeping,
+            key=self.key,
+            answer=lambda call, asked: self.turn.answer_to((self.at, call), asked),
+            config=ensure_config(),
+            messages_key=self.messages_key,
+        )
+        return self.inner
+
+    def _see(self) -> SeenState:
+        """Return the state with the updates of earlier entries in it."""
+        self._seen = SeenState(self.given.state, self.channels, self.messages_key)
+        for _, command in self._counting():
+            if command.graph is None:
+                self._seen.apply(command.update)
+        return self._seen
+
+    def _named(self) -> dict[str, Any]:
+        thread = self.given.config.get("configurable", {}).get("thread_id") or ""
+        return {"id": self.id, "key": self.key, "thread": str(thread)}
+
+    def _take(self, outcome: Outcome) -> ToolMessage:
+        self.journal, self.files = outcome.journal, bool(outcome.artifacts)
+        self.waiting = [
+            self._question(one.id, one.tool, one.arguments, unknown=one.unknown)
+            for one in outcome.waiting
+            if not one.interrupted
+        ]
+        return self.message(outcome)
+
+    # ---- the answer
 
     def message(self, outcome: Outcome) -> ToolMessage:
         """Return the answer to the model."""
@@ -104,23 +248,52 @@ class CodeAction:
             "truncated": [asdict(one) for one in outcome.truncated],
             "artifacts": [_file(one) for one in outcome.artifacts],
             "left_out": [asdict(one) for one in outcome.left_out],
-            "journal": list(outcome.journal.lines),
+            "journal_head": outcome.journal.head,
         }
-        if self.stored:
+        if self.gates:
+            artifact["reachable"] = self.reachable(outcome.journal.header["program"])
+        if self.keeping.lasting:
             artifact["journal_key"] = self.key
+        else:
+            artifact["journal"] = list(outcome.journal.lines)
         return ToolMessage(
             outcome.text,
             name=EXECUTE_CODE,
-            tool_call_id=cast(str, self.call["id"]),
+            tool_call_id=self.id,
             status="success" if outcome.status == "completed" else "error",
             artifact=artifact,
         )
 
-    def _outputs(self, answer: Any) -> list[Output]:
-        assert self.inner is not None  # noqa: S101 - set by start
-        if self.inner.left is not None:
-            raise self.inner.left
-        return lift(self.inner.commands, answer, self.channels, self.messages_key)
+    def reachable(self, program: str) -> list[str]:
+        """Return the gated tools a program can reach, by its text."""
+        return [name for name in reach(program, self.runner.catalogue).tools if name in self.gates]
+
+    def _lifted(self, answer: ToolMessage) -> list[Output]:
+        return lift(self._counting(), answer, self.channels, self.messages_key)
+
+    def _counting(self) -> list[tuple[str, Command[Any]]]:
+        """Return the Commands of the calls that are over, but for those of which a human said that they failed.
+
+        Over is also what a human is about to say it of.
+        """
+        commands = self.beside.commands()
+        if not commands or self.journal is None:
+            return []
+        over: dict[str, Identity] = {}
+        edited = set[str]()
+        failed = {call for call, one in self.decisions.items() if is_dict(one) and one["type"] == "failed"}
+        for entry in self.journal.entries():
+            if entry["e"] == "done" or (entry["e"] == "started" and entry["call"] in self.decisions):
+                over[entry["call"]] = entry["tool"], entry["key"]
+            if entry["e"] == "started" and "ran" in entry:
+                edited.add(entry["call"])
+            elif entry["e"] == "decision" and entry["decision"]["type"] == "failed":
+                failed.add(entry["call"])
+        return [
+            (call, one)
+            for call, of, one in commands
+            if call not in failed and (over.get(call) == of or (call in over and call in edited))
+        ]
 
 
 _current: ContextVar[CodeAction] = ContextVar("callgate_action")
@@ -130,14 +303,10 @@ def execute_code_tool() -> BaseTool:
     """Return the tool that runs the action of its context."""
 
     def run(code: str) -> ToolMessage:
-        action = _current.get()
-        inner, arguments = action.start()
-        return action.message(action.runner.run(code, invoke=inner.invoke, **arguments))
+        return _current.get().go(code)
 
     async def arun(code: str) -> ToolMessage:
-        action = _current.get()
-        inner, arguments = action.start()
-        return action.message(await action.runner.arun(code, invoke=inner.ainvoke, **arguments))
+        return await _current.get().ago(code)
 
     schema = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
     return StructuredTool(
@@ -145,9 +314,15 @@ def execute_code_tool() -> BaseTool:
     )
 
 
-def write_event(event: Event) -> None:
-    """Write an event of the running action to the graph's custom stream."""
-    _current.get().writer(event)
+def admit(call: Call) -> str | None:
+    """Count a call of the running action; return why it may not run, if it may not."""
+    action = _current.get()
+    return action.budget.refuse(action.key, call.id, call.tool) if call.tool in action.node.tools_by_name else None
+
+
+def current_setting() -> Setting:
+    """Return what surrounds the calls of the running action."""
+    return _current.get().setting
 
 
 def _fault(call: ToolCall) -> ToolMessage | None:
@@ -170,20 +345,11 @@ def _file(one: Artifact) -> dict[str, JSON]:
 
 
 def _plain(call: CallRecord) -> dict[str, JSON]:
-    """Return a call as a dict; large arguments and a large result stand only in the journal."""
+    """Return a call as a dict; large arguments and a large result stand only in the journal, some results nowhere."""
     fields = asdict(call)
     arguments, text = fields.pop("arguments_text"), fields.pop("result")
     if len(arguments) <= _SHOWN_VALUE:
         fields["arguments"] = call.arguments
-    if text is None or len(text) <= _SHOWN_VALUE:
+    if fields.pop("held") and (text is None or len(text) <= _SHOWN_VALUE):
         fields["value"] = call.value
-    return _storable(fields)
-
-
-def _storable(value: JSON) -> JSON:
-    """Return a value whose integers a checkpoint can hold; larger ones become text."""
-    if is_dict(value):
-        return {key: _storable(item) for key, item in value.items()}
-    if is_list(value):
-        return [_storable(item) for item in value]
-    return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value
+    return storable(fields)

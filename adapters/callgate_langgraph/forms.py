@@ -10,9 +10,10 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langgraph.types import Command, Send
 from pydantic import BaseModel
 
+from callgate.codec import JSON
 from callgate_langchain.guards import is_dict, is_list
 
-__all__ = ["Output", "calls_in", "combine", "flatten", "inlined_state", "is_messages", "with_calls"]
+__all__ = ["Output", "calls_in", "combine", "flatten", "inlined_state", "is_messages", "storable", "with_calls"]
 
 Output: TypeAlias = "ToolMessage | Command[Any]"
 """What one tool call gives back; it may give several."""
@@ -102,3 +103,12 @@ def combine(outputs: Iterable[Output], *, as_list: bool, messages_key: str) -> A
     if sends:
         combined.append(Command(graph=Command.PARENT, goto=[to for one in sends for to in one.goto]))
     return combined
+
+
+def storable(value: JSON) -> JSON:
+    """Return a value whose integers a checkpoint can hold; larger ones become text."""
+    if is_dict(value):
+        return {key: storable(item) for key, item in value.items()}
+    if is_list(value):
+        return [storable(item) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value

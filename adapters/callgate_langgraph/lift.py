@@ -7,7 +7,7 @@ whose other updates, gotos and commands to the parent graph stay.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from langchain_core.messages import BaseMessage, ToolMessage, convert_to_messages
@@ -22,7 +22,7 @@ from callgate_langchain.guards import is_dict, is_list
 from callgate_langgraph.forms import Output
 from callgate_langgraph.state import Channels
 
-__all__ = ["answer_in", "lift", "without_answer"]
+__all__ = ["answer_in", "lift", "map_answer", "number_of", "without_answer"]
 
 _ONE_VALUE = (LastValue, EphemeralValue, UntrackedValue)
 """Channels that take one update a step."""
@@ -39,6 +39,23 @@ def answer_in(outputs: Iterable[Output], call_id: str, messages_key: str) -> tup
             if _answers(message, call_id):
                 return cast(ToolMessage, message), True
     return None, False
+
+
+def map_answer(output: Output, call_id: str, change: Callable[[ToolMessage], ToolMessage], messages_key: str) -> Output:
+    """Return an output in which the ToolMessage that answers a call is changed, in a Command for this graph too."""
+    if isinstance(output, ToolMessage):
+        return change(output) if _answers(output, call_id) else output
+    update: Any = output.update
+    messages = _messages(update, messages_key)
+    if output.graph is not None or messages is None:
+        return output
+    changed = [change(cast(ToolMessage, one)) if _answers(one, call_id) else one for one in messages]
+    return dataclasses.replace(output, update=changed if is_list(update) else {**update, messages_key: changed})
+
+
+def number_of(inner_id: str) -> int:
+    """Return the number of an inner call in its action."""
+    return int(inner_id.rpartition("/")[2])
 
 
 def without_answer(command: Command[Any], call_id: str, messages_key: str) -> Command[Any]:
@@ -72,7 +89,7 @@ def lift(
     """
     lifted: list[Output] = []
     taken: set[str] = set()
-    ordered = sorted(inner, key=_number)
+    ordered = sorted(inner, key=lambda one: number_of(one[0]))
     for call_id, command in reversed(ordered):
         update: Any = command.update
         if command.graph is not None:
@@ -85,10 +102,6 @@ def lift(
         if update is not None or command.goto:
             lifted.append(dataclasses.replace(command, update=update))
     return [answer, *reversed(lifted)]
-
-
-def _number(given: tuple[str, Command[Any]]) -> int:
-    return int(given[0].rpartition("/")[2])
 
 
 def _answered(command: Command[Any], call_id: str, answer: ToolMessage, messages_key: str) -> Command[Any]:

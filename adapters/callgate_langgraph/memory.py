@@ -1,42 +1,41 @@
-"""What a node keeps in memory between code actions."""
+"""What a node without a journal keeps in memory."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
-__all__ = ["KeptValues", "Unreturned"]
+from callgate import MemoryJournal
+from callgate_langgraph.checkpoint_journal import starts_write
 
-ACTION = "callgate-action:"
-"""Begins the keys that lines of an action are stored under; all other keys are of kept values."""
+__all__ = ["KeptValues", "NodeMemory", "RunMemory"]
+
+KEPT = "kept/"
+"""Begins the keys of values that belong to a thread, not to one node run."""
 
 _MOST_CHARS = 64 << 20
 """Characters of values kept per node; the oldest go first."""
 
-_MOST_UNRETURNED = 256
-
-T = TypeVar("T")
+_MOST_RUNS = 256
 
 
 class KeptValues:
-    """A JournalStore that keeps only the values too large to show; the lines of an action leave with its answer."""
+    """The values too large to show that later programs may load, the newest 64 Mi characters of them."""
 
     def __init__(self) -> None:
         self._values: OrderedDict[str, str] = OrderedDict()
         self._chars = 0
         self._lock = threading.Lock()
 
-    def append(self, key: str, position: int, lines: Sequence[str]) -> None:
-        """Keep a value; lines of an action are dropped."""
-        if key.startswith(ACTION):
-            return
+    def keep(self, key: str, value: str) -> None:
+        """Keep a value; the first one counts."""
         with self._lock:
             if key in self._values:
                 return
-            self._values[key] = lines[0]
-            self._chars += len(lines[0])
+            self._values[key] = value
+            self._chars += len(value)
             while self._chars > _MOST_CHARS and len(self._values) > 1:
                 self._chars -= len(self._values.popitem(last=False)[1])
 
@@ -44,6 +43,31 @@ class KeptValues:
         """Return the value under key as one line; nothing where there is none."""
         with self._lock:
             return [self._values[key]] if key in self._values else []
+
+
+class RunMemory:
+    """A JournalStore for one node run: its lines go when it returns, kept values stay with the node."""
+
+    def __init__(self, kept: KeptValues) -> None:
+        self._kept, self._lines = kept, MemoryJournal()
+        self.objects: list[Any] = []
+        """What only has to outlive a pass, as it is."""
+        self.before_write: Callable[[], None] | None = None
+        """Called once, before the first write starts; raises to stop it."""
+
+    def append(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """Keep lines; see `JournalStore.append`."""
+        if self.before_write is not None and starts_write(lines):
+            self.before_write()
+            self.before_write = None
+        if key.startswith(KEPT):
+            self._kept.keep(key, lines[0])
+        else:
+            self._lines.append(key, position, lines)
+
+    def read(self, key: str) -> list[str]:
+        """Return the lines under key; see `JournalStore.read`."""
+        return self._kept.read(key) if key.startswith(KEPT) else self._lines.read(key)
 
     async def aappend(self, key: str, position: int, lines: Sequence[str]) -> None:
         """The awaitable twin of `append`; never waits."""
@@ -54,27 +78,23 @@ class KeptValues:
         return self.read(key)
 
 
-class Unreturned(Generic[T]):
-    """Results of actions whose node run then failed or was interrupted beside them.
-
-    LangGraph starts such a node run again from its beginning, as the same task; its finished actions must not run
-    twice. Only the newest 256 are kept, and only in this process.
-    """
+class NodeMemory:
+    """The stores of node runs that have not returned, the newest 256 of them."""
 
     def __init__(self) -> None:
-        self._results: OrderedDict[tuple[str, ...], T] = OrderedDict()
+        self._kept = KeptValues()
+        self._runs: OrderedDict[tuple[str, ...], RunMemory] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, key: tuple[str, ...], result: T) -> None:
-        """Keep a result until it is taken."""
+    def of(self, scope: tuple[str, ...]) -> RunMemory:
+        """Return the store of a node run: the same one when the run is entered again."""
         with self._lock:
-            self._results[key] = result
-            while len(self._results) > _MOST_UNRETURNED:
-                self._results.popitem(last=False)
+            found = self._runs.setdefault(scope, RunMemory(self._kept))
+            while len(self._runs) > _MOST_RUNS:
+                self._runs.popitem(last=False)
+            return found
 
-    def take(self, key: tuple[str, ...]) -> T | None:
-        """Return a result and forget it; None where there is none."""
-        if not self._results:
-            return None
+    def forget(self, scope: tuple[str, ...]) -> None:
+        """The node run has returned."""
         with self._lock:
-            return self._results.pop(key, None)
+            self._runs.pop(scope, None)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.prebuilt import ToolNode
-from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
-from langgraph.types import Command
 
-from callgate import CodeRunner, Limits, MemoryJournal, UsageError
+from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
 from callgate.runner import Event
 from callgate.sandboxes.base import Sandbox
@@ -25,27 +26,37 @@ from callgate.sandboxes.shared import resolve_sandbox
 from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_langchain import from_langchain
+from callgate_langchain.hooks import AsyncToolCallWrapper, ToolCallHooks, ToolCallWrapper
 from callgate_langchain.raw import capturing
-from callgate_langgraph.actions import CodeAction, execute_code_tool, write_event
+from callgate_langgraph.actions import CodeAction, admit, current_setting, execute_code_tool
+from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
+from callgate_langgraph.beside import Beside
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
-from callgate_langgraph.forms import Output, calls_in, inlined_state
-from callgate_langgraph.memory import KeptValues, Unreturned
+from callgate_langgraph.call_limits import CallBudget, known_limits
+from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
+from callgate_langgraph.forms import calls_in, inlined_state, is_messages
+from callgate_langgraph.interrupts import NodeInterrupts
+from callgate_langgraph.keeping import Keeping, began, keys_of, messages_in, scope_of, told
+from callgate_langgraph.memory import NodeMemory
 from callgate_langgraph.modes import Modes, Route, Surface
+from callgate_langgraph.plain import PlainCalls
 from callgate_langgraph.state import channels_of, read_state
+from callgate_langgraph.steps import Steps, acarry_out, carry_out
+from callgate_langgraph.turn import Turn
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware import AgentMiddleware
 
 __all__ = ["CodeActNode"]
+
+logger = logging.getLogger("callgate")
 
 _RUNTIME = "__pregel_runtime"
 """Where LangGraph puts the runtime that nodes are given. It has no public name."""
 
 _NOT_GIVEN: Any = object()
 
-ToolResult: TypeAlias = "ToolMessage | Command[Any]"
-ToolCallWrapper: TypeAlias = Callable[[ToolCallRequest, Callable[[ToolCallRequest], ToolResult]], ToolResult]
-AsyncToolCallWrapper: TypeAlias = Callable[
-    [ToolCallRequest, Callable[[ToolCallRequest], Awaitable[ToolResult]]], Awaitable[ToolResult]
-]
 HandleToolErrors: TypeAlias = bool | str | Callable[..., str] | type[Exception] | tuple[type[Exception], ...]
 
 
@@ -69,24 +80,45 @@ class CodeActNode(Runnable[Any, Any]):
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
         effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
-        interrupt_on: not supported yet.
+        interrupt_on: tools that wait for a human, as `HumanInTheLoopMiddleware` takes it: tool name to True, False, or
+            allowed_decisions, description (a text, or a function of tool call, state and runtime) and when (a
+            predicate of a ToolCallRequest). It holds for calls of programs and for plain calls alike.
         limits: of each program.
-        journal: a `MemoryJournal` to keep every action in; None keeps only what `load_value` reads.
-        on_event: is told what happens to inner calls. The graph's custom stream is told too.
+        journal: where node runs keep what they did. None is the graph's own checkpointer, or memory where it has none.
+        journal_key: seals every line of the journal; see `CodeRunner`. Every process of the graph needs the same one.
+        require_durable: refuse to start a write that a crash would lose from sight: without a checkpointer, with
+            durability "exit", or with one that keeps nothing beyond this process.
+        on_event: is told what happens, as dicts with a "type": "callgate.call" (an inner call, or a plain one that
+            waits), "callgate.reach" (which gated tools a program can reach, before it runs), "callgate.durability"
+            (a crash from here on would not be resumed, and why). The graph's custom stream is told too.
         name: of the node.
         tags: as for ToolNode.
         handle_tool_errors: as for ToolNode. What it handles, a program catches as `ToolFailed` with the handler's text.
         messages_key: of the state.
         wrap_tool_call: sees plain calls and each inner call, never `execute_code`.
         awrap_tool_call: its awaitable twin.
+        middleware: LangChain's, the outermost first: its tool call wrappers see what `wrap_tool_call` sees, inside of
+            it. `HumanInTheLoopMiddleware` is taken as `interrupt_on`, and `ToolCallLimitMiddleware` counts inner calls,
+            too; where Send fans out several programs of one message it cannot, and the node raises UsageError. What
+            acts elsewhere cannot hold for inner calls and is refused.
 
     Raises:
-        UsageError: for a tool called `execute_code`, and for arguments that cannot work.
+        UsageError: for a tool called `execute_code`, for middleware that could not hold, and for arguments that cannot
+            work.
         SandboxUnavailable: if a mode is "code" and this host cannot run programs.
 
-    `config["configurable"]["callgate_mode"]` sets the mode of one invocation. A tool that calls `interrupt()` ends the
-    program it is called from; as a plain call it works as ever. If a plain call beside a program interrupts or fails,
-    the program does not run again when the node does, in the same process.
+    `config["configurable"]["callgate_mode"]` sets the mode of one invocation.
+
+    All calls of one node run that wait for a human are one interrupt, a HITLRequest; its key "callgate" holds the
+    programs and the exact arguments too. `Command(resume={"decisions": [...]})` answers it, one decision per action
+    request, in their order. An answer that does not fit is not used at all, and the question comes again with what was
+    wrong. A write that was started before a crash is asked about in the same way, with the decisions done (with a
+    `value`), failed and "run again".
+
+    LangGraph enters a node anew after an interrupt, a crash or a retry. What was done is then answered from the
+    journal: nothing runs twice, and the state updates of inner calls are returned all the same. Guards that act on the
+    AIMessage, after the model and before this node, see `execute_code` and not the calls inside it: give
+    `interrupt_on`, `limits` and the tool call wrappers to this node instead.
     """
 
     def __init__(
@@ -100,7 +132,9 @@ class CodeActNode(Runnable[Any, Any]):
         effects: Mapping[str, Effect] | None = None,
         interrupt_on: InterruptOn | None = None,
         limits: Limits | None = None,
-        journal: MemoryJournal | None = None,
+        journal: JournalStore | None = None,
+        journal_key: bytes | None = None,
+        require_durable: bool = False,
         on_event: Callable[[Event], None] | None = None,
         name: str = "tools",
         tags: list[str] | None = None,
@@ -108,37 +142,46 @@ class CodeActNode(Runnable[Any, Any]):
         messages_key: str = "messages",
         wrap_tool_call: ToolCallWrapper | None = None,
         awrap_tool_call: AsyncToolCallWrapper | None = None,
+        middleware: Sequence[AgentMiddleware[Any, Any, Any]] = (),
     ) -> None:
-        if interrupt_on:
-            raise UsageError(
-                "interrupt_on does not work in programs yet, and is not left out silently: "
-                'let these tools call interrupt() and call them with mode "json"'
-            )
-        if journal is not None and not isinstance(cast(object, journal), MemoryJournal):
-            raise UsageError("journal: give a MemoryJournal or None; a node cannot resume from a stored one yet")
+        if journal is not None and not all(hasattr(journal, one) for one in ("append", "read", "aappend", "aread")):
+            raise UsageError("journal: give a SqliteJournal, a MemoryJournal or another JournalStore, or None")
+        if require_durable and isinstance(journal, MemoryJournal):
+            raise UsageError("require_durable: a MemoryJournal ends with the process; give a SqliteJournal, or None")
         given: dict[str, Any] = {"name": name, "tags": tags, "messages_key": messages_key}
-        given |= {"wrap_tool_call": wrap_tool_call, "awrap_tool_call": awrap_tool_call}
+        hooks = _hooks_of(middleware)
+        given |= {"wrap_tool_call": hooks.chained(wrap_tool_call), "awrap_tool_call": hooks.achained(awrap_tool_call)}
         if handle_tool_errors is not _NOT_GIVEN:
             given["handle_tool_errors"] = handle_tool_errors
         self.name, self.tags = name, tags
-        self._messages_key, self._on_event, self._stored = messages_key, on_event, journal is not None
+        self._messages_key, self._on_event = messages_key, on_event
+        self._journal, self._seal, self._require_durable, self._memory = (
+            journal,
+            journal_key,
+            require_durable,
+            NodeMemory(),
+        )
         self._shown = list(tools)
         self._plain = ToolNode(tools, **given)
         ready = list(self._plain.tools_by_name.values())
         if EXECUTE_CODE in self._plain.tools_by_name:
             raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
         self._inner = ToolNode([capturing(one) for one in ready], **given)
+        catalogue = Catalogue(from_langchain(ready, effects))
+        self._call_limits = known_limits(hooks.limits, self._plain.tools_by_name)
+        self._gates = Approvals(hooks.with_interrupt_on(interrupt_on), catalogue, self._plain.tools_by_name)
         self._runner = CodeRunner(
-            from_langchain(ready, effects),
+            catalogue,
             sandbox=(where := resolve_sandbox(sandbox)),
             limits=limits,
-            journal=journal or KeptValues(),
+            interrupt_on=self._gates.for_programs(current_setting),
+            admit=admit if self._call_limits else None,
+            journal_key=journal_key,
             on_event=self._tell,
         )
         self._execute_code = execute_code_tool()
         self._code_tools = self._of_code_surface(ready)
         self._modes = Modes(mode, routes, route, sandbox=where, code_is_shorter=self._code_is_shorter(ready))
-        self._unreturned: Unreturned[list[Output]] = Unreturned()
 
     def _of_code_surface(self, ready: list[BaseTool]) -> list[Any]:
         """Return what the model is shown as code: execute_code, and the tools that only the model may call."""
@@ -186,67 +229,147 @@ class CodeActNode(Runnable[Any, Any]):
             SandboxError: if a program should run and cannot.
             Exception: what ToolNode raises of plain calls.
         """
-        calls = self._with_code(input, config)
-        if calls is None:
+        calls = calls_in(input, self._messages_key)
+        if not self._concerns(calls, config):
             return self._plain.invoke(input, config, **kwargs)
-        return self._batch(calls, input, config, kwargs).run()
+        return carry_out(self._entered(calls, input, config, kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """The awaitable twin of `invoke`."""
-        calls = self._with_code(input, config)
-        if calls is None:
-            return await self._plain.ainvoke(input, config, **kwargs)
-        return await self._batch(calls, input, config, kwargs).arun()
-
-    def _with_code(self, input: Any, config: RunnableConfig | None) -> Sequence[ToolCall] | None:
-        """Return the calls of an input that asks for code where code is to be had."""
         calls = calls_in(input, self._messages_key)
-        for call in calls:
-            if call["name"] == EXECUTE_CODE:
-                break
-        else:
-            return None
-        config, state = ensure_config(config), inlined_state(input)
-        surface = self._modes.surface(config, lambda: read_state(config) if state is None else state)
-        return calls if surface == "code" else None
+        if not self._concerns(calls, config):
+            return await self._plain.ainvoke(input, config, **kwargs)
+        return await acarry_out(self._entered(calls, input, config, kwargs))
 
-    def _batch(
+    def _concerns(self, calls: Sequence[ToolCall], config: RunnableConfig | None) -> bool:
+        """Say whether any call is more than a plain one that nobody counts, is asked about, or was."""
+        concerned = any(call["name"] == EXECUTE_CODE or call["name"] in self._gates for call in calls)
+        counted = bool(self._call_limits and calls)
+        return concerned or counted or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked more
+
+    def _entered(
         self, calls: Sequence[ToolCall], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-    ) -> Batch:
-        config, state = ensure_config(config), inlined_state(input)
+    ) -> Steps[Any]:
+        """Run the calls of one entry of a node run."""
+        config = ensure_config(config)
         runtime: Runtime[Any] | None = kwargs.get("runtime") or config.get("configurable", {}).get(_RUNTIME)
         if runtime is None:
             raise ValueError(f"Missing required config key 'N/A' for '{self.name}'.")  # as ToolNode says it
         config = {**config, "configurable": {**config.get("configurable", {}), _RUNTIME: runtime}}
+        state = inlined_state(input)
+        state = read_state(config) if state is None else state
+        keeping, forget = self._keeping(calls, state, config, runtime)
+        keys = keys_of(calls, keeping)
+        code = bool(keys) and (
+            self._modes.surface(config, lambda: state) == "code" or (yield from began(keys.values(), keeping))
+        )
+        batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
+        result = yield from batch.steps()
+        forget()
+        return result
 
-        def action(call: ToolCall) -> CodeAction:
+    def _keeping(
+        self, calls: Sequence[ToolCall], state: Any, config: RunnableConfig, runtime: Runtime[Any]
+    ) -> tuple[Keeping, Callable[[], None]]:
+        """Return where a node run keeps its lines, and what to do once it has returned."""
+        scope = scope_of(calls, messages_in(state, self._messages_key), config, runtime)
+        context = contextvars.copy_context()  # of the node: lines are written in other threads, too
+
+        def say(found: Durability) -> None:
+            context.copy().run(self._say_durability, runtime, found)
+
+        in_graph = checkpoint_journal(runtime, config, require_durable=self._require_durable, tell=say)
+        if self._journal is not None:
+            store = self._journal if in_graph is None else AfterCheckpoint(self._journal, in_graph)
+            return Keeping(store=store, scope=scope, lasting=True, seal=self._seal), lambda: None
+        if in_graph is not None:
+            kept = Keeping(store=in_graph, scope=(), lasting=True, seal=self._seal, serde=in_graph.serde)
+            return kept, lambda: None
+        name = (*scope, told(calls))
+        memory = self._memory.of(name)
+        memory.before_write = functools.partial(self._only_in_memory, say)
+        return Keeping(store=memory, scope=(), lasting=False, seal=self._seal), lambda: self._memory.forget(name)
+
+    def _say_durability(self, runtime: Runtime[Any], found: Durability) -> None:
+        if not found.holds:
+            self._tell_from(runtime, {"type": "callgate.durability", "holds": False, "reason": found.reason})
+
+    def _only_in_memory(self, say: Callable[[Durability], None]) -> None:
+        reason = "the graph has no checkpointer, so what a program did is known in this process only"
+        if self._require_durable:
+            raise UsageError(f"{reason}: compile it with one, give a journal, or leave out require_durable")
+        say(Durability(holds=False, reason=reason))
+
+    def _batch(
+        self, calls: Sequence[ToolCall], keys: Mapping[int, str], input: Any, keeping: Keeping, setting: Setting
+    ) -> Batch:
+        config, runtime = setting.config, setting.runtime
+        turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)))
+        budget = CallBudget(self._call_limits, messages_in(setting.state, self._messages_key), calls)
+
+        def action(at: int) -> CodeAction:
             return CodeAction(
-                call=call,
-                runner=self._runner,
+                at=at,
+                call=calls[at],
+                key=keys[at],
+                runner=self._runner.on(keeping.store),
                 tool=self._execute_code,
                 node=self._inner,
-                state=read_state(config) if state is None else state,
+                gates=self._gates,
+                keeping=keeping,
+                beside=Beside(keeping, f"{keys[at]}/beside"),
+                turn=turn,
+                budget=budget,
+                given=setting,
                 channels=channels_of(config),
                 messages_key=self._messages_key,
-                stored=self._stored,
-                writer=runtime.stream_writer,
             )
 
-        return Batch(
-            calls=calls,
-            actions={at: action(call) for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE},
+        plain = PlainCalls(
+            calls={at: call for at, call in enumerate(calls) if at not in keys},
+            node=self._plain,
             input=input,
-            config=config,
-            plain=self._plain,
             messages_key=self._messages_key,
-            unreturned=self._unreturned,
-            task=runtime.execution_info.task_id if runtime.execution_info is not None else None,
+            gates=self._gates,
+            catalogue=self._runner.catalogue,
+            setting=setting,
+            turn=turn,
+            keeping=keeping,
+            budget=budget,
+        )
+        return Batch(
+            actions={at: action(at) for at in keys},
+            plain=plain,
+            turn=turn,
+            keeping=keeping,
+            gates=self._gates,
+            setting=setting,
+            interrupts=NodeInterrupts(config),
+            as_list=is_messages(input),
+            messages_key=self._messages_key,
+            task=runtime.execution_info.task_id if runtime.execution_info is not None else "",
+            tell=functools.partial(self._tell_from, runtime),
         )
 
     def _tell(self, event: Event) -> None:
-        write_event(event)
+        """Tell of the running action."""
+        self._tell_from(current_setting().runtime, event)
+
+    def _tell_from(self, runtime: Runtime[Any], event: Event) -> None:
+        runtime.stream_writer(event)
         if self._on_event is not None:
-            self._on_event(event)
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("on_event raised")
+
+
+def _hooks_of(middleware: Sequence[AgentMiddleware[Any, Any, Any]]) -> ToolCallHooks:
+    if not middleware:
+        return ToolCallHooks()
+    from callgate_langchain.middleware import tool_call_hooks  # noqa: PLC0415 - only this needs langchain
+
+    return tool_call_hooks(middleware)
 
 
 def _shown_chars(tools: Sequence[Any]) -> int:

@@ -15,6 +15,7 @@ from callgate.errors import (
     SandboxLost,
     SandboxUnavailable,
     ToolFailed,
+    ToolWaits,
     UnknownTool,
     UsageError,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "SqliteJournal",
     "Tool",
     "ToolFailed",
+    "ToolWaits",
     "UnknownTool",
     "UsageError",
     "Waiting",

@@ -39,9 +39,16 @@ class Action:
 
 
 def new_action(
-    program: str, *, id: str | None, key: str | None, thread: str, catalogue: Catalogue, limits: Limits
+    program: str,
+    *,
+    id: str | None,
+    key: str | None,
+    thread: str,
+    catalogue: Catalogue,
+    limits: Limits,
+    seal: bytes | None = None,
 ) -> Action:
-    """Return the action of a program as a model wrote it.
+    """Return the action of a program as a model wrote it; seal is the key of its journal.
 
     Raises:
         UsageError: for an id, key or thread that no journal can hold.
@@ -66,6 +73,7 @@ def new_action(
         direct=one,
         fault=fault,
         limits=limits,
+        journal=Journal(key=seal),
     )
 
 
@@ -77,6 +85,7 @@ def first_lines(action: Action, *, catalogue: Catalogue, functions: Mapping[str,
             "e": "header",
             "format": FORMAT,
             "action": action.id,
+            **({"key": action.key} if action.key != action.id else {}),
             "thread": action.thread,
             "program": action.program.encode(errors="replace").decode(),
             "catalogue": catalogue.digest,
@@ -115,18 +124,31 @@ def opening(header: Mapping[str, JSON], limits: Limits, functions: Mapping[str, 
     return frame({"run": run})
 
 
-def journal_of(action_id: str, lines: list[str]) -> Journal:
+def journal_of(action_key: str, lines: list[str], *, seal: bytes | None = None, head: str | None = None) -> Journal:
     """Return the journal of an action that was run before.
+
+    Args:
+        action_key: under which the lines were stored.
+        lines: that the store returned.
+        seal: the key it is sealed with.
+        head: digest of a line that has to be among them.
 
     Raises:
         UsageError: if there is none.
-        JournalError: if its lines do not hold together, or are of another format.
+        JournalError: if its lines do not hold together, are those of another action, end before head, or are of another
+            format.
     """
-    if not lines:
-        raise UsageError(f"there is no action {action_id!r} in this journal")
-    journal = Journal(lines)
-    if (written := journal.header.get("format")) != FORMAT:
-        raise JournalError(f"action {action_id!r} was written in format {written}, this version reads {FORMAT}")
+    if not lines and head is None:
+        raise UsageError(f"there is no action {action_key!r} in this journal")
+    journal = Journal(lines, key=seal)
+    if head is not None and not journal.passed(head):
+        text = f"the journal of {action_key!r} does not hold the line that head names: cut off, or another one"
+        raise JournalError(f"{text}; nothing was executed")
+    header = journal.header
+    if (written := header.get("format")) != FORMAT:
+        raise JournalError(f"action {action_key!r} was written in format {written}, this version reads {FORMAT}")
+    if (own := header.get("key", header["action"])) != action_key:
+        raise JournalError(f"under {action_key!r} stands the journal of {own!r}; nothing was executed")
     return journal
 
 

@@ -27,8 +27,12 @@ class Result:
     """How a call ended: the canonical text of its value, or an error."""
 
     text: str = "null"
+    digest: str | None = None
+    """SHA-256 of the text, where the journal holds that in its place."""
     error: dict[str, JSON] | None = None
     """None, or {"type", "text", "tool", "limit"} as the guest is told."""
+    waits: bool = False
+    """Whether it did not end: the tool waits for somebody itself."""
 
     @property
     def status(self) -> str:
@@ -65,6 +69,8 @@ class CallState:
     """None, or the digest of the tool that a human was shown, by an earlier pass."""
     unknown: bool = False
     """Whether an earlier pass started it and nobody knows how it ended."""
+    interrupted: bool = False
+    """Whether its tool waited for somebody itself in an earlier pass."""
     recorded: bool = False
     """Whether the journal holds its arguments already."""
     dropped: bool = False
@@ -75,7 +81,7 @@ class CallState:
     at: float = 0.0
     """Program time of its result, in seconds."""
     status: str = "held"
-    """held | waiting | started | done | failed | refused | withdrawn"""
+    """held | waiting | started | interrupted | done | failed | refused | withdrawn"""
 
     def as_call(self) -> Call:
         """Return what its tool, and whoever decides about it, is given: arguments nobody else holds."""

@@ -1,8 +1,12 @@
-"""The command line: `callgate doctor` says how well this host can isolate programs."""
+"""The command line: `callgate doctor` says how well this host can isolate programs.
+
+`callgate replay` stands in `replay_command`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import platform
 import sys
@@ -11,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from callgate.errors import SandboxError, SandboxUnavailable, UsageError
+from callgate.replay_command import add_replay_command
 from callgate.sandboxes.local.cures import Missing, missing_of
 from callgate.sandboxes.local.establish import establish
 from callgate.sandboxes.local.policy import LAYERS, JailPolicy, jail_policy
@@ -78,7 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--no-namespaces", action="store_true", help="do without them, as LocalSandbox(namespaces=False)"
     )
     doctor.add_argument("--python", metavar="PATH", help="the interpreter inside, as LocalSandbox(python=PATH)")
+    doctor.set_defaults(run=functools.partial(_examine, doctor))
+    add_replay_command(commands)
     given = parser.parse_args(arguments)
+    return given.run(given)
+
+
+def _examine(doctor: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     try:
         policy = jail_policy(namespaces=not given.no_namespaces, python=given.python)
         findings = _examined(policy, given.floor)

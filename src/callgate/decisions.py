@@ -10,7 +10,7 @@ from callgate.codec import JSON, NotJSON, encode
 from callgate.errors import UsageError
 from callgate.tools import Tool
 
-__all__ = ["DECISIONS", "OUTCOMES", "Decision", "decision_line", "parse_decision"]
+__all__ = ["DECISIONS", "OUTCOMES", "Decision", "decision_line", "outcomes_of", "parse_decision"]
 
 DECISIONS = ("approve", "edit", "reject", "respond")
 """The decisions about a call that has not run."""
@@ -32,10 +32,16 @@ class Decision:
     """done: the canonical text of the value the call had."""
 
 
-def parse_decision(given: object, *, tool: Tool, allowed: tuple[str, ...]) -> Decision:
+def outcomes_of(tool: Tool | None) -> tuple[str, ...]:
+    """Return the decisions about an unknown outcome of a tool, None for one that is gone: that cannot run again."""
+    return OUTCOMES if tool is not None else OUTCOMES[:2]
+
+
+def parse_decision(given: object, *, name: str, tool: Tool | None, allowed: tuple[str, ...]) -> Decision:
     """Read a decision in LangChain's form, `{"type": "approve"}`, or just its type as a string.
 
-    An edit carries `edited_action: {"name", "args"}`; reject, respond and failed a `message`; done a `value`.
+    An edit carries `edited_action: {"name", "args"}`; reject, respond and failed a `message`; done a `value`. The tool
+    is None where it is gone since; `outcomes_of` it is what may be allowed then.
 
     Raises:
         UsageError: for a decision that is unknown or not allowed for this call, or edited arguments the tool does not
@@ -43,27 +49,27 @@ def parse_decision(given: object, *, tool: Tool, allowed: tuple[str, ...]) -> De
     """
     fields: Mapping[str, Any] = {"type": given} if isinstance(given, str) else cast(Mapping[str, Any], given)
     if not isinstance(cast(object, fields), Mapping) or fields.get("type") not in allowed:
-        raise UsageError(f"{tool.name}: decide one of {', '.join(allowed)}, got {given!r}")
+        raise UsageError(f"{name}: decide one of {', '.join(allowed)}, got {given!r}")
     kind = fields["type"]
     try:
-        if kind == "edit":
+        if kind == "edit" and tool is not None:
             return Decision(type=kind, arguments=_edited(fields, tool))
         if kind == "done":
             return Decision(type=kind, value=encode(fields.get("value")))
     except NotJSON as error:
-        raise UsageError(f"{tool.name}: {error}") from error
+        raise UsageError(f"{name}: {error}") from error
     return Decision(type=kind, message=str(fields.get("message", "")).encode(errors="replace").decode())
 
 
 def decision_line(
-    call: str, given: object, *, tool: Tool, allowed: tuple[str, ...]
+    call: str, given: object, *, name: str, tool: Tool | None, allowed: tuple[str, ...]
 ) -> tuple[dict[str, JSON], dict[str, str]]:
     """Return the journal line of a decision about a waiting call, as fields and canonical text.
 
     Raises:
         UsageError: as `parse_decision`.
     """
-    decision = parse_decision(given, tool=tool, allowed=allowed)
+    decision = parse_decision(given, name=name, tool=tool, allowed=allowed)
     told: JSON = {"type": decision.type, "message": decision.message}
     raw = {"edited": decision.arguments} if decision.arguments is not None else {}
     if decision.type == "done":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from callgate.calls import Result
-from callgate.codec import JSON
+from callgate.codec import JSON, digest
 from callgate.errors import ToolFailed
 from callgate.journal import JournalStore
 from callgate.search import Index, index_of
@@ -71,19 +73,29 @@ class Discovery:
         }
 
 
-def reserved_tools(discovery: Discovery, store: JournalStore, kept_key: Callable[[str], str]) -> dict[str, Tool]:
+def reserved_tools(
+    discovery: Discovery, store: JournalStore, kept_key: Callable[[str], str], most: int
+) -> dict[str, Tool]:
     """Return load_value, search_tools and describe_tool for one action, by name.
 
     Args:
         discovery: of the action's tools.
         store: where values are kept.
         kept_key: turns a handle into the key of the action's own thread.
+        most: bytes that the values a program loads may take together; one may always be loaded.
     """
     loaded: dict[str, Result] = {}  # the host holds a large value once, however often it is asked for
+    one_by_one, aone_by_one = threading.Lock(), asyncio.Lock()
 
     def found(handle: str, lines: list[str]) -> Result:
-        if not lines:
+        if not lines or digest(lines[0])[: len(handle)] != handle:
             raise ToolFailed(f"no value is kept under {handle!r} in this thread")
+        before = sum(len(each.text) for each in loaded.values())
+        if before and before + len(lines[0]) > most:
+            raise ToolFailed(
+                f"this program has loaded {before:,} bytes of kept values and may load {most:,} in all; "
+                "load fewer of them, or do the rest in another program"
+            )
         return loaded.setdefault(handle, Result(text=lines[0]))
 
     def checked(call: Call) -> str:
@@ -94,15 +106,19 @@ def reserved_tools(discovery: Discovery, store: JournalStore, kept_key: Callable
 
     async def aload(call: Call) -> Result:
         handle = checked(call)
-        return loaded.get(handle) or found(handle, await store.aread(kept_key(handle)))
+        async with aone_by_one:
+            return loaded.get(handle) or found(handle, await store.aread(kept_key(handle)))
 
     def load(call: Call) -> Result:
         handle = checked(call)
-        return loaded.get(handle) or found(handle, store.read(kept_key(handle)))
+        with one_by_one:
+            return loaded.get(handle) or found(handle, store.read(kept_key(handle)))
 
     return {
         "load_value": _reserved("load_value", "handle", load, aload),
-        "search_tools": _reserved("search_tools", "query", lambda call: discovery.search(str(call.arguments["query"]))),
+        "search_tools": _reserved(
+            "search_tools", "query", lambda call: discovery.search(str(call.arguments["query"]))
+        ),
         "describe_tool": _reserved(
             "describe_tool", "name", lambda call: discovery.describe(str(call.arguments["name"]))
         ),

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from callgate.calls import CallState, Result, refusal
 from callgate.codec import NotJSON, encode_any
-from callgate.errors import ToolFailed, UsageError
+from callgate.errors import ToolFailed, ToolWaits, UsageError
 from callgate.gate import Gate
 from callgate.journal import JournalStore
 from callgate.limits import Limits
@@ -84,6 +84,8 @@ def run_call(invoke: Invoke, start: Start) -> Result | UsageError:
         return result_of(invoke(start.tool, start.call))
     except UsageError as error:
         return error
+    except ToolWaits:
+        return Result(waits=True)
     except BaseException as error:  # noqa: BLE001 - whatever a tool raises is a result, SystemExit too
         return failed(start.tool, start.call, error)
 

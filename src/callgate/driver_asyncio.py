@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 from callgate.calls import Result
 from callgate.driver import Clock, Invoke, Pass, Unread, failed, fed, logger, result_of, told, unread
-from callgate.errors import JournalError, UsageError
+from callgate.errors import JournalError, ToolWaits, UsageError
 from callgate.journal import JournalStore
 from callgate.sandboxes.frames import Frames
 from callgate.steps import End, Keep, Notify, Pause, Record, Send, Start, Step
@@ -37,6 +37,9 @@ class _LoopDriver:
         self._returned: deque[tuple[int, Result | UsageError]] = deque()
         self._last: End | Pause | None = None
         self._over = False
+        self._gone = False
+        """Whether the guest has said how it ended and is gone: only tools are waited for."""
+        self._news = asyncio.Event()
         self._own: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
 
@@ -64,17 +67,30 @@ class _LoopDriver:
                 self._keep_running(self._leftovers())
 
     async def _hear(self) -> None:
-        timer = asyncio.get_running_loop().call_later(self._clock.patience(), self._pass.guest.wake)
-        try:
-            data = await self._pass.guest.areceive()
-        finally:
-            timer.cancel()
+        data = await self._receive()
         while self._returned and self._last is None:
             await self._take(*self._returned.popleft())
         if data is not None and self._last is None:
             await self._carry_out(fed(self._pass, self._clock, self._frames, data))
         if self._last is None:
             await self._carry_out(self._clock.look())
+
+    async def _receive(self) -> bytes | None:
+        """Return what the guest sends next; nothing any more of one that said how it ended and is gone."""
+        wake = self._news.set if self._gone else self._pass.guest.wake
+        timer = asyncio.get_running_loop().call_later(self._clock.patience(), wake)
+        try:
+            if self._gone:
+                await self._news.wait()
+                self._news.clear()
+                return None
+            data = await self._pass.guest.areceive()
+        finally:
+            timer.cancel()
+        if data == b"" and self._pass.gate.product.end is not None:
+            self._gone = True
+            return None
+        return data
 
     async def _send(self, frame: bytes) -> None:
         try:
@@ -119,6 +135,7 @@ class _LoopDriver:
             await self._late(start.n, result)
         else:
             self._returned.append((start.n, result))
+            self._news.set()
             self._pass.guest.wake()
 
     async def _leftovers(self) -> None:
@@ -151,6 +168,8 @@ async def run_call_async(invoke: Invoke, start: Start) -> Result | UsageError:
         return result_of(await invoke(start.tool, start.call))
     except UsageError as error:
         return error
+    except ToolWaits:
+        return Result(waits=True)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -51,6 +51,9 @@ class _ThreadDriver:
         self._finished = threading.Event()
         self._lock = threading.Lock()
         self._over = False
+        self._gone = False
+        """Whether the guest has said how it ended and is gone: only tools are waited for."""
+        self._news = threading.Event()
         self._turn = 0
         """Counts leaders; one whose turn is over touches nothing any more."""
         self._alone: Start | None = None
@@ -111,13 +114,25 @@ class _ThreadDriver:
             raise Unread from None
 
     def _hear(self) -> None:
-        data = self._pass.guest.receive(self._clock.patience())
+        data = self._receive()
         while self._returned and self._last is None:
             self._take(*self._returned.popleft())
         if data is not None and self._last is None:
             self._carry_out(fed(self._pass, self._clock, self._frames, data))
         if self._last is None:
             self._carry_out(self._clock.look())
+
+    def _receive(self) -> bytes | None:
+        """Return what the guest sends next; nothing any more of one that said how it ended and is gone."""
+        if self._gone:
+            self._news.wait(self._clock.patience())
+            self._news.clear()
+            return None
+        data = self._pass.guest.receive(self._clock.patience())
+        if data == b"" and self._pass.gate.product.end is not None:
+            self._gone = True
+            return None
+        return data
 
     def _run_alone(self, start: Start, turn: int) -> bool:
         """Run a call in this thread; False if another thread leads since."""
@@ -163,6 +178,7 @@ class _ThreadDriver:
                 self._late(n, result)
             else:
                 self._returned.append((n, result))
+                self._news.set()
                 self._pass.guest.wake()
 
     def _take(self, n: int, result: Result | UsageError) -> None:

@@ -9,6 +9,7 @@ CallgateError
 │   ├── ApprovalRejected    a human said no
 │   └── LimitExceeded       a limit of `Limits` is used up
 ├── ToolFailed              the tool ran and raised
+├── ToolWaits               the tool waits for somebody itself; an adapter raises it
 ├── SandboxError            the place where programs run
 │   ├── SandboxUnavailable  this host cannot isolate a program
 │   └── SandboxLost         the sandbox went away in the middle
@@ -37,6 +38,7 @@ __all__ = [
     "SandboxLost",
     "SandboxUnavailable",
     "ToolFailed",
+    "ToolWaits",
     "UnknownTool",
     "UsageError",
 ]
@@ -97,6 +99,14 @@ class ToolFailed(CallgateError):
     """
 
 
+class ToolWaits(CallgateError):
+    """The tool cannot go on before somebody answers it. Raised by a tool's `invoke`; no program sees it.
+
+    The action pauses. When it goes on the tool is called again, with the same arguments and under the same id, as often
+    as it takes: unlike a write that a crash cut off, it is known to be able to bear that.
+    """
+
+
 class SandboxError(CallgateError):
     """Something is wrong with the place where programs run."""
 
@@ -122,6 +132,11 @@ class SandboxLost(SandboxError):
 
 class ReplayDivergence(CallgateError):
     """On replay the program did not ask for a write its journal records. Nothing was executed."""
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        """The program's own line in which it raised instead, counted from 1; None if it did not."""
 
 
 class JournalError(CallgateError):

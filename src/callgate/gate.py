@@ -52,7 +52,7 @@ class Gate:
         self._recording, self._wall = recording, wall
         self.calls: list[CallState] = []
         """Every call of this pass, in the order asked for."""
-        self.warnings: list[str] = []
+        self.warnings = recording.warnings
         """Where a replay left what was recorded, reads only."""
         self.product = Product(policy.limits)
         """What the program printed and left."""
@@ -61,8 +61,8 @@ class Gate:
         self.running = Running(self._limits)
         self._ready: deque[CallState] = deque()
         self._out = Outbox(journal, watched=watched)
-        self._asked = Questions(policy, self._out)
         self._clock = ProgramClock(self._limits.seconds)
+        self._asked = Questions(policy, self._out, self._clock)
         self._offset: float = journal.header["wall"]
         self._live = recording.empty
         self._resting = False
@@ -101,7 +101,12 @@ class Gate:
         """Take the result of a tool that was started; also after the action is over."""
         self._clock.hear(now)
         call = self.running.take(n)
-        self._finish(call, self._policy.fit(call, result))
+        if not result.waits:
+            self._finish(call, self._policy.fit(call, result))
+        else:
+            self._asked.wait(call, self._clock.time() if self._live else self._recording.last_at)
+            if call is self._off_script:
+                self._pause()
         return self._settle()
 
     def recorded(self, now: float) -> list[Step]:
@@ -162,7 +167,8 @@ class Gate:
             self._conclude(limited("calls", self.product.printed))
         elif (record := self._recording.records.get(call.key)) is not None:
             record.met, record.n = True, call.n
-            call.recorded, call.ran, call.unknown = True, record.ran, record.unknown
+            call.recorded, call.ran = True, record.ran
+            call.unknown, call.interrupted = record.unknown, record.interrupted
             call.asked = record.asked if record.unknown == (record.why == "unknown") else None
             if record.result is None:
                 self._held.append(call)
@@ -185,7 +191,7 @@ class Gate:
             self._break("the guest gave up on a call twice, or on none")
         else:
             call.dropped = True
-            if not call.unknown and call.status in ("held", "waiting"):
+            if not (call.unknown or call.interrupted) and call.status in ("held", "waiting"):
                 self._asked.withdraw(call)  # it is passed over when its turn comes
             if not self._asked:
                 self._clock.thaw()
@@ -193,7 +199,7 @@ class Gate:
     def _on_end(self, frame: EndFrame) -> None:
         if not self._live:
             if missing := self._recording.missing():
-                raise divergence(missing)
+                raise divergence(missing, frame.error)
             self._go_live(event=False)
         self.product.close(frame)
         self._clock.reopen()  # what it asked for before it ended is carried out
@@ -232,12 +238,11 @@ class Gate:
     def _finish_up(self, end: End) -> None:
         """The program has ended: wait for what it started, then end."""
         if self.running or self._out.waits or self._held:
-            return
+            return None
         self._asked.lapse()
         if self._asked:
-            self._pause()
-            return
-        self._conclude(end)
+            return self._pause()
+        return self._conclude(end)
 
     # ---- replay: recorded answers in recorded order, nothing executes
 
@@ -283,7 +288,7 @@ class Gate:
         raise divergence(recording.missing())
 
     def _is_new_read(self, call: CallState) -> bool:
-        return call.status == "held" and not call.recorded and self._policy.is_plain_read(call)
+        return call.status == "held" and (call.interrupted or not call.recorded) and self._policy.is_plain_read(call)
 
     def _answer_recorded(self, record: Recorded) -> None:
         self._recording.order.remove(record)
@@ -317,7 +322,7 @@ class Gate:
         held.extendleft(reversed(later))
 
     def _may_start_late(self, call: CallState) -> bool:
-        return call.key in self._recording.decisions or self._policy.may_need_human(call) or call.unknown
+        return call.recorded or self._policy.may_need_human(call)  # an earlier pass asked about it, or started it
 
     def _start(self, call: CallState) -> None:
         recording = self._recording
@@ -325,7 +330,6 @@ class Gate:
         verdict = self._policy.judge(call, decision, rejected=recording.rejected, asked=self._asked.calls)
         if verdict == "ask":
             self._asked.ask(call)
-            self._clock.freeze()
         elif verdict == "run":
             self._execute(call)
         else:
@@ -374,13 +378,13 @@ class Gate:
         """Nothing more of this pass reaches the guest; last follows once everything in front of it is durable."""
         if self._over:
             return
-        self._over = True
         if isinstance(last, End) and last.status != "lost":
             if self._recording.unresolved(self.calls):
                 text = "it is unknown whether a write happened that an earlier pass had started"
                 last = broken("UnknownOutcome", text, self.product.printed, lost=True)
             else:
-                self._out.record_end(last, self.product, self._limits.shown_chars)
+                self._out.record_end(last, self.product, self._limits.shown_chars, self.calls, self.warnings)
+        self._over = True  # only now: an end that cannot be written down is followed by another one
         end = last
         self._out.after(lambda: self._out.add(end))
 

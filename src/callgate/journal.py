@@ -7,19 +7,25 @@ one. What only a pinned head shows is that lines are missing at the end.
 
     {"e":"header",   "format":1, "action", "thread", "program", "catalogue", "python", "sandbox", "level", "limits",
                      "tools", "seed", "wall"}                       "tools": the functions its program may name
+                                                                    ("key": under which it is stored, if not "action")
     {"e":"asked",    CALL, "why":"approval"|"unknown", "schema"}    a human has to decide
-    {"e":"decision", "call", "decision"}                            and has ("edited" or "value" hold what it carries)
+    {"e":"decision", "call", "decision"}                            and has ("edited" or "value" hold what it carries;
+                                                                    "by":"reconcile": it was the tool's hook that did)
     {"e":"started",  CALL}                                          a write is about to run ("ran": edited arguments)
-    {"e":"done",     CALL, "value"|"kept"|"error"}                  a call is over ("undelivered": after the end)
+    {"e":"interrupted", CALL}                                       its tool waits for somebody itself ("ran")
+    {"e":"done",     CALL, "value"|"kept"|"digest"|"error"}         a call is over ("undelivered": after the end)
     {"e":"resumed",  "at", "wall"}                                  a replay is complete, the program goes on from here
     {"e":"ended",    "status", "error", "limit", "printed", "output"|"output_kept", "value"|"value_kept",
                      "artifacts":[{"name", "size", "sha256"}], "left_out":[{"name", "size", "why", "count"}]}
+                     ("calls": those of the last pass, where the lines before do not say which and in what order;
+                     "warnings")
 
 CALL is "call", "tool", "key", "n", "at", and "args" in the first line about a call (but for a refused one with large
 arguments). `call` is a label, and never moves to another call; the identity is (tool, key, n): `key` is the SHA-256 of
 the canonical arguments, `n` counts equal calls of one action from 0. `at` is the program's clock, in seconds. A value
-above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256. Of
-files only the names stand here, where a program left any; what they hold comes with the outcome.
+above `INLINE` bytes is kept once beside the journal, under the handle that `kept` names together with its SHA-256;
+`digest` is the SHA-256 of the text of one that is not to be stored, of a tool with `record="digest"`. Of files only the
+names stand here, where a program left any; what they hold comes with the outcome.
 """
 
 from __future__ import annotations
@@ -33,10 +39,10 @@ import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from callgate.codec import JSON, decode, digest, encode
-from callgate.errors import JournalError
+from callgate.errors import JournalError, UsageError
 
 __all__ = ["FORMAT", "INLINE", "Journal", "JournalStore", "MemoryJournal", "SqliteJournal"]
 
@@ -45,6 +51,9 @@ FORMAT = 1
 
 INLINE = 256 * 1024
 """Bytes of a value's text up to which it stands in its entry."""
+
+KEY_BYTES = 16
+"""The shortest key that seals: nobody guesses 128 bits."""
 
 _START = "0" * 64
 
@@ -59,9 +68,14 @@ class Journal:
     Raises:
         JournalError: if a line does not name the digest of the line before it, or is not sealed with the key, or is
             sealed and there is no key.
+        UsageError: for a key that is no bytes, or shorter than `KEY_BYTES`.
     """
 
     def __init__(self, lines: Iterable[str] = (), *, key: bytes | None = None) -> None:
+        if key is not None and (not isinstance(cast(object, key), bytes) or len(key) < KEY_BYTES):
+            raise UsageError(
+                f"the key of a journal is at least {KEY_BYTES} bytes, secrets.token_bytes(32) for instance"
+            )
         self._lines: list[str] = []
         self._key = key
         self.head = _START
@@ -88,6 +102,14 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the key out of what is pickled: an outcome travels further than a key may."""
+        return {**self.__dict__, "_key": None}
+
+    def passed(self, head: str) -> bool:
+        """Say whether head is the digest of one of the lines: then they are all there up to that one."""
+        return any(digest(line) == head for line in reversed(self._lines))
 
     def copy(self) -> Journal:
         """Return a journal with the same lines and key, to be continued apart from this one."""

@@ -40,7 +40,7 @@ class Limits:
     frame_mb: int = 16
     """One message between guest and host, in MiB: the arguments of a call, a result, the program's value, a file it
     leaves (as base64, so of some two thirds of that). All that a program sends may take three and a half times as much
-    of the host's memory."""
+    of the host's memory. It is also what the values that it loads by `load_value` may take together."""
     threads: int = 64
     """Threads alive in one guest."""
     pending_approvals: int = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from callgate.calls import CallState, Result
@@ -126,15 +126,31 @@ class Outbox:
             parts = f',"error":{encode(result.error)}'
             if not call.recorded and len(call.arguments) > REFUSED_CHARS:
                 call.arguments, call.recorded = "{}", True  # it never ran: its digest is enough
+        elif result.digest is not None:
+            parts = f',"digest":"{result.digest}"'
         elif len(result.text) > INLINE:
             parts = f',"kept":{encode(self.keep(result.text))}'
         else:
             parts = f',"value":{result.text}'
         self.record_call("done", call, call.at, f',"undelivered":true{parts}' if late else parts, then)
 
-    def record_end(self, end: End, product: Product, shown_chars: int) -> None:
-        """Write how the action ended; what is too large to show is kept for later programs."""
+    def record_end(
+        self, end: End, product: Product, shown_chars: int, calls: Sequence[CallState], warnings: Sequence[str]
+    ) -> None:
+        """Write how the action ended; what is too large to show is kept for later programs.
+
+        Args:
+            end: of the action.
+            product: what the program left.
+            shown_chars: above which output and value are kept.
+            calls: of the last pass, in their order; written where the lines before do not say as much.
+            warnings: of the last pass.
+        """
         fields: dict[str, JSON] = {"e": "ended", "status": end.status, "error": end.error, "limit": end.limit}
+        if warnings or not _told(calls):
+            fields["calls"] = [_listed(call) for call in calls]
+        if warnings:
+            fields["warnings"] = list(warnings)
         raw: dict[str, str] = {}
         for part, text in (("output", encode("".join(product.output))), ("value", end.value)):
             if len(text) > shown_chars:
@@ -147,3 +163,17 @@ class Outbox:
         if product.left_out:
             fields["left_out"] = [asdict(one) for one in product.left_out]
         self.record({**fields, "printed": end.printed}, raw)
+
+
+def _told(calls: Sequence[CallState]) -> bool:
+    """Say whether the calls are those of the lines before, in the order of their numbers."""
+    numbers = [int(call.id.rpartition("/")[2]) for call in calls]
+    return all(call.result is not None for call in calls) and numbers == sorted(numbers)
+
+
+def _listed(call: CallState) -> JSON:
+    """Return the id of a call that has its line, and everything about one that has none."""
+    if call.result is not None:
+        return call.id
+    told = call.as_call()
+    return {"call": call.id, "tool": call.tool, "args": told.arguments, "status": call.status}

@@ -61,6 +61,8 @@ class CallRecord:
     """The canonical JSON text of its value; None if it has none."""
     error: str | None = None
     """What the program was told in its place."""
+    held: bool = True
+    """Whether the journal holds its value, and not only a digest: then nothing else should hold it either."""
 
     @property
     def arguments(self) -> dict[str, JSON]:
@@ -119,6 +121,8 @@ class Outcome:
     """The calls that wait for a human, with status paused."""
     warnings: tuple[str, ...] = ()
     """Where a replay left what was recorded."""
+    reachable: tuple[str, ...] = ()
+    """The tools of `interrupt_on` that the program can reach, by its text."""
     journal: Journal
     text: str
     """What the model is given."""
@@ -321,7 +325,9 @@ def _call(tool: str, arguments: dict[str, JSON]) -> str:
 def _result(call: CallRecord) -> str:
     if call.status == "started":
         return "still running"
-    return f"failed: {visible(call.error[:SHORT])}" if call.error is not None else _short(call.value)
+    if call.error is not None:
+        return f"failed: {visible(call.error[:SHORT])}"
+    return _short(call.value) if call.held else "what no journal holds"
 
 
 def _short(value: JSON) -> str:

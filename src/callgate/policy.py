@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import difflib
+import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
@@ -11,14 +13,14 @@ from typing import Any, Literal, TypeAlias, cast
 
 from callgate.calls import CallState, Result, refusal
 from callgate.codec import digest, encode
-from callgate.decisions import DECISIONS, OUTCOMES, Decision
+from callgate.decisions import DECISIONS, OUTCOMES, Decision, outcomes_of
 from callgate.errors import UsageError
 from callgate.limits import Limits
 from callgate.room import room_of
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool
 
-__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided"]
+__all__ = ["Approval", "InterruptOn", "Policy", "approvals", "decided", "fitted", "shown_digest"]
 
 logger = logging.getLogger("callgate")
 
@@ -55,11 +57,20 @@ class Policy:
         tools: by name, everything a program may name.
         approvals: which tools need a human.
         limits: of the action.
+        admit: the caller's own word on each call: None, or why it is refused.
     """
 
-    def __init__(self, tools: Mapping[str, Tool], approvals: Mapping[str, Approval], limits: Limits) -> None:
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        approvals: Mapping[str, Approval],
+        limits: Limits,
+        admit: Callable[[Call], str | None] | None = None,
+    ) -> None:
         self.tools, self.limits = tools, limits
-        self._approvals = approvals
+        self._approvals, self._admit = approvals, admit
+        self._context = contextvars.copy_context()
+        """Of the caller, for its own functions: whoever drives the action has another one."""
 
     def refuse(self, call: CallState) -> Result | None:
         """Return why a call may not run, or None."""
@@ -77,7 +88,17 @@ class Policy:
         if call.n > self.limits.calls:
             text = f"all {self.limits.calls} calls of this action are used up"
             return refusal("LimitExceeded", text, tool=call.tool, limit="calls")
-        return None
+        return self._refuse_unadmitted(call)
+
+    def _refuse_unadmitted(self, call: CallState) -> Result | None:
+        if self._admit is None:
+            return None
+        try:
+            text = self._context.copy().run(self._admit, call.as_call())
+        except Exception:
+            logger.exception("admit raised; the call of %s is refused", call.tool)
+            text = f"{call.tool} may not be called now"
+        return refusal("LimitExceeded", text, tool=call.tool) if text is not None else None
 
     def judge(
         self,
@@ -95,6 +116,8 @@ class Policy:
             rejected: (tool, digest of arguments) that a human said no to.
             asked: the calls that wait for a human already.
         """
+        if call.interrupted:
+            return self.refuse(call) or "run"
         if call.unknown and (decision is None or decision.type not in OUTCOMES):
             return "ask"
         if call.unknown and decision is not None and decision.type != "run again":
@@ -129,12 +152,11 @@ class Policy:
         return None
 
     def fit(self, call: CallState, result: Result) -> Result:
-        """Return result, or the refusal of one that is too large for a frame."""
-        most = self.limits.frame_mb
-        if len(result.text) <= most << 20:
-            return result
-        text = f"{call.tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
-        return refusal("LimitExceeded", text, tool=call.tool, limit="frame_mb")
+        """Return result as it is journalled and answered."""
+        fits = fitted(call.tool, result, self.limits)
+        if call.status == "started" and fits.error is None and self.tools[call.tool].record == "digest":
+            return Result(text=fits.text, digest=digest(fits.text))
+        return fits
 
     def is_plain_read(self, call: CallState) -> bool:
         """Say whether calling it once more does nothing and asks nobody."""
@@ -151,32 +173,51 @@ class Policy:
         if approval is None or approval.when is None:
             return approval is not None
         try:
-            return bool(approval.when(call.as_call()))
+            return bool(self._context.copy().run(approval.when, call.as_call()))
         except Exception:
             logger.exception("interrupt_on[%r]: `when` raised; the call is asked for", call.tool)
             return True
 
     def question(self, call: CallState) -> Waiting:
         """Return what a human is told about a waiting call, and what may be answered."""
-        if call.unknown:
-            text, allowed = f"{call.tool} was started and it is unknown whether it happened.", OUTCOMES
+        if call.status == "interrupted":
+            text, allowed = f"{call.tool} waits for an answer of its own.", ()
+        elif call.unknown:
+            text, allowed = (
+                f"{call.tool} was started and it is unknown whether it happened.",
+                outcomes_of(self.tools.get(call.tool)),
+            )
         else:
             approval = self._approvals.get(call.tool, Approval())
-            text, allowed = approval.describe(call.as_call()), approval.allowed
+            text, allowed = self._context.copy().run(approval.describe, call.as_call()), approval.allowed
         asked = call.as_call()
         return Waiting(
             id=asked.id,
             tool=asked.tool,
             arguments=asked.arguments,
             unknown=call.unknown,
+            interrupted=call.status == "interrupted",
             description=text,
             allowed=allowed,
         )
 
     def shown(self, call: CallState) -> str:
-        """Return a digest of the tool as a human is shown it: an approval holds for exactly this."""
-        tool = self.tools.get(call.tool)
-        return digest(encode([call.tool, dict(tool.input_schema) if tool else None]))
+        """Return a digest of its tool as a human is shown it."""
+        return shown_digest(call.tool, self.tools.get(call.tool))
+
+
+def shown_digest(name: str, tool: Tool | None) -> str:
+    """Return a digest of a tool as a human is shown it, or of its absence: an approval holds for this."""
+    return digest(encode([name, dict(tool.input_schema) if tool is not None else None]))
+
+
+def fitted(tool: str, result: Result, limits: Limits) -> Result:
+    """Return result, or the refusal of one that is too large for a frame."""
+    most = limits.frame_mb
+    if len(result.text) <= most << 20:
+        return result
+    text = f"{tool} returned {len(result.text):,} bytes, frame_mb allows {most} MiB; ask it for less"
+    return refusal("LimitExceeded", text, tool=tool, limit="frame_mb")
 
 
 def decided(call: CallState, decision: Decision) -> Result:
@@ -218,6 +259,8 @@ def approvals(interrupt_on: InterruptOn | None, catalogue: Catalogue) -> dict[st
             description is None or callable(description) or isinstance(description, str)
         ):
             raise UsageError(f"interrupt_on[{name!r}]: when is a function of the call, description a text or one")
+        if any(map(inspect.iscoroutinefunction, (when, description))):
+            raise UsageError(f"interrupt_on[{name!r}]: when and description are plain functions, not async ones")
         allowed = tuple(given.get("allowed_decisions", DECISIONS))
         if not allowed or set(allowed) - set(DECISIONS):
             raise UsageError(f"interrupt_on[{name!r}]: allowed_decisions are of {DECISIONS}, got {allowed}")

@@ -7,7 +7,7 @@ same program asks the same calls in the same order when it is handed the same ev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from callgate.codec import JSON, decode, digest, recode
 from callgate.decisions import Decision
 from callgate.errors import JournalError, ReplayDivergence
 from callgate.journal import Journal
+from callgate.outcome import visible
 
 __all__ = ["Record", "Recording", "Resumed", "divergence", "kept_handles", "read_recording"]
 
@@ -34,6 +35,8 @@ class Record:
     why: str = "approval"
     """approval | unknown: what was asked last."""
     started: bool = False
+    interrupted: bool = False
+    """Whether its tool waits for somebody itself."""
     result: Result | None = None
     at: float = 0.0
     """Program time of its last entry, in seconds."""
@@ -45,12 +48,12 @@ class Record:
     @property
     def unknown(self) -> bool:
         """Whether it was started and nobody knows how it ended."""
-        return self.started and self.result is None
+        return self.started and self.result is None and not self.interrupted
 
     @property
     def binds(self) -> bool:
         """Whether a replay may not go on without it: a write that may have happened, or a question to a human."""
-        return self.started or self.asked is not None
+        return self.started or self.interrupted or self.asked is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,8 @@ class Recording:
     last_at: float = 0.0
     ended: bool = False
     empty: bool = True
+    warnings: list[str] = field(default_factory=list[str])
+    """What is known to be otherwise than it was, before the program runs."""
 
     def name(self, action: str, key: Key) -> str:
         """Return the inner id of a call: the one it has in the journal, else one that no call ever had.
@@ -98,6 +103,11 @@ class Recording:
         """Say whether nobody knows yet how a write ended, given the calls of this pass."""
         unknown = [record for record in self.records.values() if record.unknown]
         return any(not record.met or calls[record.n - 1].result is None for record in unknown)
+
+    def unheld(self) -> list[Record]:
+        """Return the calls of whose results there is only the digest, oldest first."""
+        answers = [one for one in self.order if isinstance(one, Record)]
+        return [one for one in answers if one.result is not None and one.result.digest is not None]
 
     def missing(self) -> list[Record]:
         """Return what binds and was not asked for again."""
@@ -126,7 +136,7 @@ class Recording:
         return [
             record
             for record in self.records.values()
-            if record.result is None and record.key not in self.decisions and record.binds
+            if record.result is None and record.key not in self.decisions and record.binds and not record.interrupted
         ]
 
 
@@ -183,19 +193,27 @@ def _called(recording: Recording, entry: dict[str, JSON], kept: Callable[[str], 
             record.asked, record.why = entry["schema"], entry["why"]
             recording.decisions.pop(key, None)  # what it answered is no longer the question
         case "started":
-            record.started = True
+            record.started, record.interrupted = True, False
             record.ran = recode(entry["ran"]) if "ran" in entry else record.ran
             recording.decisions.pop(key, None)  # used up: a second unknown outcome is a second question
+        case "interrupted":
+            record.interrupted = True
+            record.ran = recode(entry["ran"]) if "ran" in entry else record.ran
+            recording.decisions.pop(key, None)
         case _:
             record.result = _result(entry, kept)
             recording.order.append(record)
-            recording.decisions.pop(key, None)
+            decision = recording.decisions.pop(key, None)
+            if decision is not None and decision.arguments is not None:
+                record.ran = decision.arguments  # a read: nothing was written when it started
     return record
 
 
 def _result(entry: dict[str, JSON], kept: Callable[[str], str]) -> Result:
     if "error" in entry:
         return Result(error=entry["error"])
+    if "digest" in entry:
+        return Result(digest=entry["digest"])
     if "kept" in entry:
         text = kept(entry["kept"]["handle"])
         if digest(text) != entry["kept"]["sha256"]:
@@ -220,7 +238,13 @@ def _decided(recording: Recording, labels: dict[str, Record], entry: dict[str, J
         recording.rejected.add(record.key[:2])
 
 
-def divergence(missing: list[Record]) -> ReplayDivergence:
-    """Return the error that says what a program did not ask for again."""
+def divergence(missing: list[Record], error: Mapping[str, JSON] | None = None) -> ReplayDivergence:
+    """Return the error that says what a program did not ask for again, and what it raised instead if it did."""
     calls = ", ".join(f"{record.key[0]} ({record.call})" for record in missing) or "a recorded call"
-    return ReplayDivergence(f"the program did not ask again for {calls}; nothing was executed")
+    text, line = f"the program did not ask again for {calls}", None  # what it did instead is a guest's word
+    if error is not None:
+        told = error.get("line")
+        line = told if type(told) is int and told > 0 else None
+        where = f" in line {line}" if line is not None else ""
+        text += f", but raised {visible(str(error.get('type')))[:100]}{where}"
+    return ReplayDivergence(f"{text}; nothing was executed", line=line)

@@ -6,27 +6,32 @@ went. Nothing outside is touched, so it may run wherever a sandbox is to be had.
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from callgate.action import opening
+from callgate.calls import CallState
 from callgate.codec import JSON, digest, encode
 from callgate.driver import Pass
 from callgate.driver_threads import drive
-from callgate.errors import JournalError, ReplayDivergence, UsageError
+from callgate.errors import JournalError, ProgramError, ReplayDivergence, UsageError
 from callgate.gate import Gate
+from callgate.invoking import invoke_tool
 from callgate.journal import FORMAT, Journal, MemoryJournal
 from callgate.limits import Limits
 from callgate.outcome import Outcome
+from callgate.parsing import parse
 from callgate.policy import Policy
-from callgate.recording import Recording, kept_handles, read_recording
+from callgate.recording import Record, Recording, kept_handles, read_recording
+from callgate.reopening import read_again
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Sandbox
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import Call, Tool
+from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
 
 __all__ = ["Kept", "Replay", "replay"]
@@ -48,6 +53,9 @@ class Replay:
     """Whether the program did not ask again for a write its journal records: a resume would refuse it."""
     differences: tuple[str, ...]
     """How this run left the record, in words: another order of reads, a new call, another end."""
+    line: int | None = None
+    """The program's own line where it did, counted from 1: the one in which it raised, or the only one that names the
+    tool of the first call that differs. None if neither is known."""
 
     @property
     def same(self) -> bool:
@@ -61,6 +69,7 @@ def replay(
     sandbox: Literal["local"] | Sandbox = "local",
     kept: Kept | None = None,
     key: bytes | None = None,
+    tools: Catalogue | Iterable[Tool | Callable[..., Any]] | None = None,
 ) -> Replay:
     """Run a recorded action again: recorded results answer its calls, and no tool is called.
 
@@ -70,10 +79,13 @@ def replay(
         sandbox: where the program runs.
         kept: the texts of results too large for their entries (above `callgate.journal.INLINE` bytes), by handle.
         key: of a sealed journal that is given as text or lines.
+        tools: called again for reads of whose results the journal holds the digest (`Tool.record`), and for nothing
+            else.
 
     Raises:
         JournalError: for a journal that was changed, or is of another format.
-        UsageError: for an empty journal, or one that names a kept result which is not given.
+        UsageError: for an empty journal, or one that names a kept result which is not given, or a result of which it
+            holds only the digest, with no tool given that returns it.
         SandboxError: if the program cannot run.
 
     Time that the program slept before its last recorded answer is skipped, time after it is waited for. Where an
@@ -86,16 +98,35 @@ def replay(
         outcome = report_unrun(journal=read, program=header["program"])
         return Replay(outcome=outcome, diverged=False, differences=())
     recording = read_recording(read, _kept(read, kept))
-    limits = Limits(**header["limits"])
+    limits, workers = Limits(**header["limits"]), Workers()
+    catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools or ())
+    if tools is None and (unheld := ", ".join(f"{one.key[0]} ({one.call})" for one in recording.unheld())):
+        raise UsageError(
+            f"the journal holds only digests of what these returned: {unheld}; give tools= to call them again"
+        )
+    read_again(read, recording, catalogue.tools, invoke_tool, workers, limits)
     policy = Policy(_stand_ins(read), {}, limits)
     gate = Gate(action=header["action"], policy=policy, journal=read, recording=recording, wall=time.time())
     try:
-        last = drive(_pass(gate, read, limits, sandbox))
+        last = drive(_pass(gate, read, limits, sandbox, workers))
     except ReplayDivergence as error:
-        return Replay(outcome=None, diverged=True, differences=(*gate.warnings, str(error)))
+        line = error.line or _line_of([one.key[0] for one in recording.missing()], read)
+        return Replay(outcome=None, diverged=True, differences=(*gate.warnings, str(error)), line=line)
     outcome = report(last, gate=gate, journal=read, program=header["program"], limits=limits)
-    found = (*gate.warnings, *_calls(gate, recording), *_end(last, outcome, ended))
-    return Replay(outcome=outcome, diverged=False, differences=found)
+    new, left, end = _new(gate, recording, ended), _left(recording), _end(last, outcome, ended)
+    differ = [call.tool for call in new] + [record.key[0] for record in left]
+    raised = outcome.error.line if end and outcome.error is not None else None
+    return Replay(
+        outcome=outcome,
+        diverged=False,
+        differences=(
+            *gate.warnings,
+            *(f"{call.tool} ({call.id}) was called and is not in the journal" for call in new),
+            *(f"{record.key[0]} ({record.call}) was not called again" for record in left),
+            *end,
+        ),
+        line=raised or _line_of(differ, read),
+    )
 
 
 def _journal(given: Journal | str | Iterable[str], key: bytes | None) -> Journal:
@@ -130,7 +161,7 @@ def _stand_ins(journal: Journal) -> dict[str, Tool]:
     return {name: Tool(name=name, input_schema={"type": "object"}) for name in sorted(named)}
 
 
-def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"] | Sandbox) -> Pass:
+def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"] | Sandbox, workers: Workers) -> Pass:
     store = MemoryJournal()
     store.append("", 0, list(journal.lines))
     return Pass(
@@ -143,7 +174,7 @@ def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"
         limits=limits,
         invoke=_refuse,
         listen=None,
-        workers=Workers(),
+        workers=workers,
     )
 
 
@@ -151,13 +182,28 @@ def _refuse(tool: Tool, call: Call) -> NoReturn:
     raise UsageError(f"the program called {tool.name} ({call.id}), and its journal does not say what came of it")
 
 
-def _calls(gate: Gate, recording: Recording) -> list[str]:
-    """Say which calls differ from the recorded ones."""
-    new = [call for call in gate.calls if call.key not in recording.records]
-    left = [record for record in recording.records.values() if not record.met]
-    return [f"{call.tool} ({call.id}) was called and is not in the journal" for call in new] + [
-        f"{record.key[0]} ({record.call}) was not called again" for record in left
-    ]
+def _new(gate: Gate, recording: Recording, ended: dict[str, JSON] | None) -> list[CallState]:
+    """Return the calls that are not in the journal; where that just stops, a program goes on to new ones."""
+    return [call for call in gate.calls if ended is not None and call.key not in recording.records]
+
+
+def _left(recording: Recording) -> list[Record]:
+    """Return the calls of the journal that were not made."""
+    return [record for record in recording.records.values() if not record.met]
+
+
+def _line_of(tools: list[str], journal: Journal) -> int | None:
+    """Return the line that names the first of tools, if just one does."""
+    if not tools:
+        return None
+    names = {tools[0], *(name for name, one in _functions(journal).items() if one["tool"] == tools[0])}
+    try:
+        nodes = list(ast.walk(parse(journal.header["program"])))
+    except ProgramError:
+        return None
+    found = {one.lineno for one in nodes if isinstance(one, ast.Name) and one.id in names}
+    found |= {one.lineno for one in nodes if isinstance(one, ast.Constant) and one.value in names}
+    return found.pop() if len(found) == 1 else None
 
 
 def _end(last: End | Pause, outcome: Outcome, ended: dict[str, JSON] | None) -> list[str]:
@@ -173,8 +219,16 @@ def _end(last: End | Pause, outcome: Outcome, ended: dict[str, JSON] | None) -> 
         "printed": (ended["printed"], last.printed),
         "output": (_recorded(ended, "output"), digest(encode(outcome.stdout))),
         "value": (_recorded(ended, "value"), digest(last.value)),
+        **_files(ended, outcome),
     }
     return [f"{part}: recorded {_short(was)}, now {_short(now)}" for part, (was, now) in found.items() if was != now]
+
+
+def _files(ended: dict[str, JSON], outcome: Outcome) -> dict[str, tuple[JSON, JSON]]:
+    """Return the size and SHA-256 of each file that one of both left, as recorded and now."""
+    was: dict[str, JSON] = {one["name"]: [one["size"], one["sha256"]] for one in ended.get("artifacts", ())}
+    now: dict[str, JSON] = {one.name: [one.size, one.digest] for one in outcome.artifacts}
+    return {f"file {name}": (was.get(name), now.get(name)) for name in sorted({*was, *now})}
 
 
 def _recorded(ended: dict[str, JSON], part: str) -> str:

@@ -11,7 +11,7 @@ from callgate.outbox import handle_of
 from callgate.outcome import CallRecord, Fault, Outcome, render
 from callgate.steps import End, Pause
 
-__all__ = ["report", "report_unrun"]
+__all__ = ["fault_of", "report", "report_unrun"]
 
 
 def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, limits: Limits) -> Outcome:
@@ -23,7 +23,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
     artifacts, left_out = (product.artifacts, product.left_out) if end is not None else ((), ())
     value_text = end.value if end is not None else "null"
     kept = (("stdout", encode(stdout)), ("value", value_text))
-    fault = _fault(end.error, program) if end is not None else None
+    fault = fault_of(end.error, program) if end is not None else None
     limit = end.limit if end is not None else None
     waiting = last.waiting if isinstance(last, Pause) else ()
     calls = tuple(map(_record, gate.calls))
@@ -65,7 +65,7 @@ def report(last: End | Pause, *, gate: Gate, journal: Journal, program: str, lim
 def report_unrun(*, journal: Journal, program: str) -> Outcome:
     """Return the outcome of a program of which nothing ran: its journal says why."""
     ended = decode(journal.lines[-1])
-    fault = _fault(ended["error"], program)
+    fault = fault_of(ended["error"], program)
     text, _ = render(
         status=ended["status"],
         stdout="",
@@ -94,7 +94,7 @@ def report_unrun(*, journal: Journal, program: str) -> Outcome:
     )
 
 
-def _fault(error: dict[str, JSON] | None, program: str) -> Fault | None:
+def fault_of(error: dict[str, JSON] | None, program: str) -> Fault | None:
     """Read what an untrusted guest, or the gate, says of an error."""
     if error is None:
         return None
@@ -125,4 +125,5 @@ def _record(call: CallState) -> CallRecord:
         status=call.status,
         result=call.result.text if call.result is not None and error is None else None,
         error=error["text"] if error is not None else None,
+        held=call.result is None or call.result.digest is None,
     )

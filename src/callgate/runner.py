@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
 from callgate.calls import CallState
 from callgate.codec import JSON
-from callgate.decisions import OUTCOMES, decision_line
+from callgate.decisions import decision_line, outcomes_of
 from callgate.discovery import Discovery, reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
@@ -25,19 +27,25 @@ from callgate.limits import Limits
 from callgate.outcome import Outcome
 from callgate.policy import Approval, InterruptOn, Policy, approvals
 from callgate.program import direct
-from callgate.recording import kept_handles, read_recording
+from callgate.reach import Reach, reach
+from callgate.recording import Recording, kept_handles, read_recording
+from callgate.reopening import Line, aread_again, areconciled, read_again, reconciled
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import Catalogue, Tool
+from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
 
+logger = logging.getLogger("callgate")
+
 Event: TypeAlias = dict[str, JSON]
-"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call."""
+"""{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call.
+{"type": "callgate.reach", "id", "tools", "any"}: before a new action runs, the tools of `interrupt_on` that its program
+can reach; any says that it makes up names, so that it may reach all of them."""
 
 
 class CodeRunner:
@@ -50,11 +58,15 @@ class CodeRunner:
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
         journal: where actions are recorded; None keeps them in memory, for as long as the runner lives.
+        journal_key: seals every line that is written, and is asked of every line that is read: at least 16 bytes, the
+            same in each process that goes on with an action. None leaves journals unsealed.
+        admit: is asked about each new call before a human is; a text it returns refuses the call as `LimitExceeded`.
+            It may be asked again about a call that waited. What it raises refuses the call, too.
         on_event: is told what happens to inner calls, as `Event`s, from whatever thread drives the action. What it
             raises is logged and ignored.
 
     Raises:
-        UsageError: for tools, limits or an interrupt_on that cannot work.
+        UsageError: for tools, limits, an interrupt_on or a key that cannot work.
 
     One runner may be used from many threads and event loops at once. Values kept by `load_value` handles are shared
     by the actions of one thread of one journal.
@@ -68,18 +80,28 @@ class CodeRunner:
         limits: Limits | None = None,
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,
+        journal_key: bytes | None = None,
+        admit: Callable[[Call], str | None] | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
         self.limits = limits or Limits()
         self._sandbox = resolve_sandbox(sandbox)
-        self._approvals = approvals(interrupt_on, self.catalogue)
+        self._approvals, self._admit = approvals(interrupt_on, self.catalogue), admit
         self._store: JournalStore = journal or MemoryJournal()
+        Journal(key=journal_key)  # or the first action would find out that the key is none
+        self._seal = journal_key
         self._on_event = on_event
         self._workers, self._discovery = Workers(), Discovery(self.catalogue)
         self._functions: dict[str, JSON] = {
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
+
+    def on(self, store: JournalStore) -> CodeRunner:
+        """Return the same runner over another store."""
+        twin = copy.copy(self)
+        twin._store = store
+        return twin
 
     # ---- new actions
 
@@ -111,6 +133,7 @@ class CodeRunner:
             JournalError: if the journal cannot be written; tools may have run.
         """
         action, guest = self._prepare(program, id, key, thread), None
+        self._announce(action)
         try:
             guest = self._direct(action) or (self._sandbox.start(self.limits) if action.fault is None else None)
         except LimitExceeded as full:
@@ -132,6 +155,7 @@ class CodeRunner:
     ) -> Outcome:
         """The awaitable twin of `run`; invoke returns awaitables. Cancelling it kills the guest."""
         action, guest = self._prepare(program, id, key, thread), None
+        self._announce(action)
         try:
             guest = self._direct(action) or (await self._sandbox.astart(self.limits) if action.fault is None else None)
         except LimitExceeded as full:
@@ -143,7 +167,9 @@ class CodeRunner:
         return await self._ago(action, guest, invoke)
 
     def _prepare(self, program: str, id: str | None, key: str | None, thread: str) -> Action:
-        return new_action(program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits)
+        return new_action(
+            program, id=id, key=key, thread=thread, catalogue=self.catalogue, limits=self.limits, seal=self._seal
+        )
 
     def _first_lines(self, action: Action) -> list[str]:
         return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._sandbox)
@@ -155,30 +181,42 @@ class CodeRunner:
         id: str,
         decisions: Mapping[str, object] | None = None,
         *,
+        head: str | None = None,
         invoke: Invoke | None = None,
     ) -> Outcome:
         """Go on with an action that waits for a human, or whose process died.
+
+        Writes that a crash cut off are looked into by the `reconcile` hooks of their tools, unless decisions name them.
 
         Args:
             id: of the action, or the key it was run with.
             decisions: inner id to decision: "approve", {"type": "edit", "edited_action": {"name", "args"}},
                 {"type": "reject", "message"}, {"type": "respond", "message"}; for an unknown outcome
                 {"type": "done", "value"}, {"type": "failed", "message"} or "run again". Calls left out wait on.
+            head: `Outcome.journal.head` of an earlier outcome, kept where nobody who can write to the journal can. All
+                lines up to that one have to be there.
             invoke: as in `run`.
 
         Raises:
             UsageError: for an action that is unknown or over, or a decision that does not fit its call. Nothing is
                 recorded and nothing runs then.
-            JournalError: if the journal was changed, or another run goes on with the same action.
+            JournalError: if the journal was changed, cut off before head or swapped for another one, or is not sealed
+                with the runner's key: nothing runs then. If another run goes on with the same action.
             SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
             SandboxLost: if the sandbox went away before the program began; likewise.
-            LimitExceeded: if as many programs run as the sandbox lets run at a time; likewise.
+            LimitExceeded: if as many programs run as the sandbox lets run at a time, or reads that have to be called
+                again (`Tool.record`) take longer than `Limits.seconds`; likewise.
             ReplayDivergence: if the program does not repeat what its journal records; nothing is executed.
         """
-        journal = journal_of(id, self._store.read(id))
+        journal = journal_of(id, self._store.read(id), seal=self._seal, head=head)
         kept = {handle: self._store.read(kept_key(journal, handle)) for handle in kept_handles(journal)}
-        action, lines = self._reopen(id, journal, kept, decisions or {})
-        guest = self._direct(action) or self._sandbox.start(action.limits)
+        given, reopened = decisions or {}, self._reopen(id, journal, kept)
+        told = self._told(reopened.recording, given)
+        tools, limits = self.catalogue.tools, reopened.limits
+        told += reconciled(journal, reopened.recording, tools, given, self._workers, limits)
+        action, lines = self._decided(reopened, kept, told)
+        read_again(journal, action.recording, tools, unless_reserved(invoke, invoke_tool), self._workers, limits)
+        guest = self._direct(action) or self._sandbox.start(limits)
         with _guarded(guest):
             if lines:
                 self._store.append(id, len(journal) - len(lines), lines)
@@ -189,42 +227,32 @@ class CodeRunner:
         id: str,
         decisions: Mapping[str, object] | None = None,
         *,
+        head: str | None = None,
         invoke: Invoke | None = None,
     ) -> Outcome:
         """The awaitable twin of `resume`."""
-        journal = journal_of(id, await self._store.aread(id))
+        journal = journal_of(id, await self._store.aread(id), seal=self._seal, head=head)
         kept = {handle: await self._store.aread(kept_key(journal, handle)) for handle in kept_handles(journal)}
-        action, lines = self._reopen(id, journal, kept, decisions or {})
-        guest = self._direct(action) or await self._sandbox.astart(action.limits)
+        given, reopened = decisions or {}, self._reopen(id, journal, kept)
+        told = self._told(reopened.recording, given)
+        tools, limits = self.catalogue.tools, reopened.limits
+        told += await areconciled(journal, reopened.recording, tools, given, self._workers, limits)
+        action, lines = self._decided(reopened, kept, told)
+        await aread_again(journal, action.recording, tools, self._awaited(invoke), limits)
+        guest = self._direct(action) or await self._sandbox.astart(limits)
         with _guarded(guest):
             if lines:
                 await self._store.aappend(id, len(journal) - len(lines), lines)
         return await self._ago(action, guest, invoke)
 
-    def _reopen(
-        self, action_id: str, journal: Journal, kept: Mapping[str, list[str]], decisions: Mapping[str, object]
-    ) -> tuple[Action, list[str]]:
-        """Return the action and the lines its decisions add."""
+    def _reopen(self, key: str, journal: Journal, kept: Mapping[str, list[str]]) -> Action:
         recording = read_recording(journal, lambda handle: "".join(kept[handle]))
         if recording.ended:
-            raise UsageError(f"action {action_id!r} is over; its journal holds how it ended")
-        waiting = {record.call: record for record in recording.waiting()}
-        parsed: list[tuple[dict[str, JSON], dict[str, str]]] = []
-        for call, given in decisions.items():
-            if call not in waiting:
-                raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
-            name = waiting[call].key[0]
-            if name not in self.catalogue.tools:
-                raise UsageError(f"{call}: there is no tool {name!r} any more")
-            allowed = OUTCOMES if waiting[call].unknown else self._approvals.get(name, Approval()).allowed
-            parsed.append(decision_line(call, given, tool=self.catalogue.tools[name], allowed=allowed))
-        lines = [journal.add(fields, raw) for fields, raw in parsed]
-        if lines:
-            recording = read_recording(journal, lambda handle: "".join(kept[handle]))
+            raise UsageError(f"action {key!r} is over; its journal holds how it ended")
         header = journal.header
-        action = Action(
+        return Action(
             id=header["action"],
-            key=action_id,
+            key=key,
             thread=header["thread"],
             program=header["program"],
             direct=direct(header["program"], self.catalogue) if header["sandbox"] is None else None,
@@ -232,6 +260,28 @@ class CodeRunner:
             limits=Limits(**header["limits"]),  # what it began with: the guest and its replay depend on them
             recording=recording,
         )
+
+    def _told(self, recording: Recording, decisions: Mapping[str, object]) -> list[Line]:
+        """Return what humans decide, as entries."""
+        waiting = {record.call: record for record in recording.waiting()}
+        parsed: list[Line] = []
+        for call, given in decisions.items():
+            if call not in waiting:
+                raise UsageError(f"no call {call!r} waits for a decision; waiting: {', '.join(waiting) or 'none'}")
+            name = waiting[call].key[0]
+            tool, unknown = self.catalogue.tools.get(name), waiting[call].unknown
+            if tool is None and not unknown:
+                raise UsageError(f"{call}: there is no tool {name!r} any more; go on without a decision about it")
+            allowed = outcomes_of(tool) if unknown else self._approvals.get(name, Approval()).allowed
+            parsed.append(decision_line(call, given, name=name, tool=tool, allowed=allowed))
+        return parsed
+
+    def _decided(self, action: Action, kept: Mapping[str, list[str]], told: list[Line]) -> tuple[Action, list[str]]:
+        """Return the action with its decisions, and the lines they add."""
+        lines = [action.journal.add(fields, raw) for fields, raw in told]
+        if lines:
+            recording = read_recording(action.journal, lambda handle: "".join(kept[handle]))
+            action = replace(action, recording=recording)
         return action, lines
 
     # ---- one pass
@@ -248,12 +298,17 @@ class CodeRunner:
 
     async def _ago(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
         with _guarded(guest):
-            one = self._pass(action, guest, unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers)))
+            one = self._pass(action, guest, self._awaited(invoke))
         return self._report(action, one.gate, await drive_async(one))
 
+    def _awaited(self, invoke: Invoke | None) -> Invoke:
+        return unless_reserved(invoke, functools.partial(ainvoke_tool, self._workers))
+
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
-        reserved = reserved_tools(self._discovery, self._store, functools.partial(kept_key, action.journal))
-        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits)
+        reserved = reserved_tools(
+            self._discovery, self._store, functools.partial(kept_key, action.journal), action.limits.frame_mb << 20
+        )
+        policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits, self._admit)
         gate = Gate(
             action=action.id,
             policy=policy,
@@ -265,7 +320,8 @@ class CodeRunner:
         return Pass(
             gate=gate,
             guest=guest,
-            opening=opening(action.journal.header, action.limits, self._functions),
+            # Under the names it knew when it began: what was recorded of a tool that is gone is still asked for.
+            opening=opening(action.journal.header, action.limits, self._functions | action.journal.header["tools"]),
             store=self._store,
             key=action.key,
             kept=functools.partial(kept_key, action.journal),
@@ -276,7 +332,23 @@ class CodeRunner:
         )
 
     def _report(self, action: Action, gate: Gate, last: End | Pause) -> Outcome:
-        return report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
+        outcome = report(last, gate=gate, journal=action.journal, program=action.program, limits=action.limits)
+        return replace(outcome, reachable=self._gated(action.program).tools) if self._approvals else outcome
+
+    def _gated(self, program: str) -> Reach:
+        """Return the tools that need a human and that a program can reach."""
+        found = reach(program, self.catalogue)
+        return replace(found, tools=tuple(name for name in found.tools if name in self._approvals))
+
+    def _announce(self, action: Action) -> None:
+        """Tell what a new program can reach."""
+        if self._on_event is None or not self._approvals or action.fault is not None:
+            return
+        found = self._gated(action.program)
+        try:
+            self._on_event({"type": "callgate.reach", "id": action.id, "tools": list(found.tools), "any": found.any})
+        except Exception:
+            logger.exception("on_event raised")
 
     def _listen(self, call: CallState) -> None:
         assert self._on_event is not None  # noqa: S101 - only passed on when it is set

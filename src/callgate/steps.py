@@ -75,6 +75,8 @@ class Waiting:
     """Exactly what will run if it is approved."""
     unknown: bool
     """Whether it was started before and nobody knows how it ended, rather than waiting for an approval."""
+    interrupted: bool
+    """Whether its tool waits for an answer of its own, in its own way. No decision is taken about it."""
     description: str
     allowed: tuple[str, ...]
     """The decisions that may be taken."""

@@ -23,11 +23,10 @@ GROUPS_CHARS = 1_200
 _RULES = """\
 Run a Python program that calls tools. Only what it prints and the value of its last expression come back: filter, \
 join and aggregate inside the program instead of showing raw data. Each run starts fresh, with the standard library, \
-without network and host files; the clock is the program's own and CPU work does not move it. Files written to /out \
-are handed to the user where the sandbox has it. Tools are functions, called with keyword arguments; results are plain \
-values (dicts by key, not by attribute), not text. A failing tool raises ToolFailed, a refused call Refused. Parallel: \
-call_tools([(name, arguments), ...]), threads, or await asyncio.gather(...). Calls already made are not undone when a \
-program fails.
+no network and no files but its own; those left in /out are kept. The clock is the program's own and CPU work does not \
+move it. Tools are functions, called with keyword arguments; results are plain values (dicts by key, not by \
+attribute), not text. A failing tool raises ToolFailed, a refused call Refused. Parallel: call_tools([(name, \
+arguments), ...]), threads, or await asyncio.gather(...). Calls already made are not undone when a program fails.
 """
 
 _SEARCH = """

@@ -8,7 +8,7 @@ import inspect
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args, get_type_hints, overload
 
@@ -17,10 +17,13 @@ import pydantic
 from callgate.codec import JSON, NotJSON, digest, encode
 from callgate.errors import ToolFailed, UsageError
 
-__all__ = ["Call", "Catalogue", "Effect", "Tool", "tool"]
+__all__ = ["Call", "Catalogue", "Effect", "Kept", "Tool", "tool"]
 
 Effect: TypeAlias = Literal["read", "idempotent", "write"]
 """What calling a tool twice does: nothing (`read`), the same as once (`idempotent`), or something again (`write`)."""
+
+Kept: TypeAlias = Literal["value", "digest"]
+"""What a journal holds of a tool's results."""
 
 Caller: TypeAlias = Literal["direct", "code"]
 
@@ -63,7 +66,8 @@ class Call:
 class Tool:
     """One callable of the user's agent.
 
-    Raises `UsageError` for an empty name, an input schema that is no object schema, an unknown effect or caller.
+    Raises `UsageError` for an empty name, an input schema that is no object schema, an unknown effect or caller, a
+    digest of what is no read, a `reconcile` for what is no write.
     """
 
     name: str
@@ -79,6 +83,13 @@ class Tool:
     """Runs one call and returns its value; it may return an awaitable. None where only `ainvoke` or an adapter can."""
     ainvoke: Callable[[Call], Any] | None = None
     """The awaitable twin; where it is None, `invoke` runs in a thread."""
+    record: Kept = "value"
+    """What the journal holds of its results. "digest" is for reads whose results must not be stored: when an action
+    goes on, they are called again, and a result that is another one by then is a warning."""
+    reconcile: Callable[[Call], Any] | None = None
+    """Finds out how a write ended that a crash cut off; it may return an awaitable. It is given the call as it ran and
+    answers as a human would: {"type": "done", "value"}, {"type": "failed", "message"}, "run again" if nothing happened,
+    or None if it cannot tell: then a human is asked. It may be asked about the same call again."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -89,6 +100,14 @@ class Tool:
             raise UsageError(f"tool {self.name!r}: effect is one of {get_args(Effect)}, got {self.effect!r}")
         if not set(self.callers) <= set(get_args(Caller)):
             raise UsageError(f"tool {self.name!r}: callers are of {get_args(Caller)}, got {sorted(self.callers)}")
+        if self.record not in get_args(Kept):
+            raise UsageError(f"tool {self.name!r}: record is one of {get_args(Kept)}, got {self.record!r}")
+        if self.record == "digest" and self.effect != "read":
+            text = "only of a read can the journal hold the digest: what a write returned cannot be had again"
+            raise UsageError(f"tool {self.name!r}: {text}; its effect is {self.effect!r}")
+        if self.reconcile is not None and self.effect != "write":
+            text = "only a write is reconciled, anything else is called again"
+            raise UsageError(f"tool {self.name!r}: {text}; its effect is {self.effect!r}")
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -187,7 +206,12 @@ def _identifier(name: str) -> str:
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, effect: Effect = "write", callers: Iterable[Caller] = ("direct", "code")
+    *,
+    name: str | None = None,
+    effect: Effect = "write",
+    callers: Iterable[Caller] = ("direct", "code"),
+    record: Kept = "value",
+    reconcile: Callable[[Call], Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -196,6 +220,8 @@ def tool(
     name: str | None = None,
     effect: Effect = "write",
     callers: Iterable[Caller] = ("direct", "code"),
+    record: Kept = "value",
+    reconcile: Callable[[Call], Any] | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a `Tool` of a plain or async function, as `@tool` or `@tool(effect="read")`.
 
@@ -203,11 +229,15 @@ def tool(
     description is the docstring.
 
     Raises:
-        UsageError: if the signature has positional-only parameters or an annotation pydantic cannot describe.
+        UsageError: if the signature has positional-only parameters or an annotation pydantic cannot describe, and as
+            `Tool` does.
     """
-    if function is None:
-        return lambda given: _of_function(given, name, effect, frozenset(callers))
-    return _of_function(function, name, effect, frozenset(callers))
+
+    def make(given: Callable[..., Any]) -> Tool:
+        one = _of_function(given, name, effect, frozenset(callers))
+        return replace(one, record=record, reconcile=reconcile)
+
+    return make if function is None else make(function)
 
 
 def _of_function(function: Callable[..., Any], name: str | None, effect: Effect, callers: frozenset[Caller]) -> Tool:

@@ -10,7 +10,8 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -64,6 +65,32 @@ class Workers:
 
         self.submit(work)
         return await future
+
+    def each(self, functions: Sequence[Callable[[], T]], *, most: int, seconds: float) -> list[T | None]:
+        """Run functions in threads, so many at a time, each with the caller's context variables.
+
+        Returns:
+            What they return, in their order; None for those that take longer than seconds, and are left to themselves.
+            They must not raise.
+        """
+        results: list[T | None] = [None] * len(functions)
+        returned: SimpleQueue[tuple[int, T]] = SimpleQueue()
+        deadline = time.monotonic() + seconds
+
+        def start(at: int) -> None:
+            context = contextvars.copy_context()
+            self.submit(lambda: returned.put((at, context.run(functions[at]))))
+
+        for at in range(min(most, len(functions))):
+            start(at)
+        for begun in range(most, most + len(functions)):
+            try:
+                at, results[at] = returned.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                break
+            if begun < len(functions):
+                start(begun)
+        return results
 
     def _work(self) -> None:
         while True:

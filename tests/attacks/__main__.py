@@ -22,7 +22,7 @@ def main() -> int:
     for (mode, user), report in reports.items():
         for one in attacks:
             result = report["attacks"].get(one.id)
-            if result is not None and (fault := _fault(result, mode, known=mode in one.gaps)):
+            if result is not None and (fault := _fault(result, mode, known=one.known(mode, user))):
                 faults.append(f"{one.id} ({mode}, {user}): {fault}")
     _table(reports, attacks)
     for fault in faults:

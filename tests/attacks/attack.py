@@ -206,7 +206,7 @@ class Attack:
     beside: str | None = None
     """A program that runs in another guest at the same time; the two meet by the tool `meet`."""
     gaps: Mapping[str, str] = field(default_factory=dict)
-    """Mode to the reason why it is known to succeed there; SECURITY.md says so."""
+    """Mode, or "mode, user", to the reason why it is known to succeed there; SECURITY.md says so."""
     refusals: tuple[str, ...] = ()
     """Exceptions and limits that mean "refused" here although they could also mean that the program is wrong."""
     laid_by_root: bool = False
@@ -219,6 +219,10 @@ class Attack:
     def id(self) -> str:
         """Category and name."""
         return f"{self.category}: {self.name}"
+
+    def known(self, mode: str, user: str) -> bool:
+        """Say whether it is known to succeed there."""
+        return mode in self.gaps or f"{mode}, {user}" in self.gaps
 
 
 def in_category(category: str, attacks: list[Attack]) -> list[Attack]:

@@ -17,7 +17,7 @@ from attacks.attack import SLACK_MB, Attack, Trial
 from attacks.bare import BareSandbox
 from attacks.prelude import missing_calls
 from attacks.stage import Estate
-from attacks.trial import Level, Meter, run
+from attacks.trial import Meter, run
 from local.harness import run as run_plain
 
 from callgate.sandboxes.base import Sandbox
@@ -75,7 +75,6 @@ class Jail:
         self._sandboxes = {False: sandbox}
         self._showing, self._estate, self._driver = showing, estate, driver
         plain(sandbox)
-        self._level = Level.settled()
 
     def judge(self, attack: Attack) -> Result:
         """Run one attack."""
@@ -83,7 +82,8 @@ class Jail:
             return Result(state=SKIPPED, detail=missing)
         sandbox = self._sandbox(attack.world.shown)
         with _watched():
-            trial, meter = run(attack, sandbox, self._estate, attack.world, self._driver, self._level)
+            meter = Meter(list(self._sandboxes.values()))
+            trial = run(attack, sandbox, self._estate, attack.world, self._driver, meter)
             try:
                 result = _result(trial, WON if attack.won(trial) else HELD)
             finally:
@@ -97,7 +97,6 @@ class Jail:
         if shown not in self._sandboxes:
             self._sandboxes[shown] = self._showing()
             plain(self._sandboxes[shown])
-            self._level = Level.settled()
         return self._sandboxes[shown]
 
 
@@ -117,10 +116,10 @@ class Open:
             return Result(state=SKIPPED, detail="only root can do this at all")
         if (missing := _not_here(attack)) is not None:
             return Result(state=SKIPPED, detail=missing)
-        world, meter = control.world(attack.world), Meter(Level())
+        world, meter = control.world(attack.world), Meter()
         with _watched(), control.patch():
             if (sandbox := self._sandboxes.get(control.where)) is not None:
-                trial, meter = run(attack, sandbox, self._estate, world, self._driver, Level(), BRIEF)
+                trial = run(attack, sandbox, self._estate, world, self._driver, meter, BRIEF)
             else:
                 trial = inhost.run(attack, control.where, self._estate, world)
         try:

@@ -16,13 +16,18 @@ import callgate
 
 CONTROL = "no jail"
 USERS = ("root", "an ordinary user")
-NOBODY = 65534
+_UNPRIVILEGED = {mode: 65533 - n for n, mode in enumerate(MODES)}
+"""A user for each mode, nobody else's and none of the password file: the kernel counts threads by user. The guests of
+root run as 65534."""
 SECONDS = 600
 """How long one run may take: far above what it needs, on a loaded host too."""
 
 _PATHS = [Path(__file__).parents[1], Path(callgate.__file__).parents[1], Path(pydantic.__file__).parents[1]]
 _DRIVERS = {"root": "threads", "an ordinary user": "asyncio"}
 """The two drivers of the host take the same attacks."""
+
+_SPARES = {(mode, user): 2 * ((x + y) % 2 == 0) for x, mode in enumerate(MODES) for y, user in enumerate(USERS)}
+"""Each mode, and each user, is attacked with guests made ahead and with guests made on demand."""
 
 
 class Run:
@@ -34,7 +39,16 @@ class Run:
         self._report: dict[str, Any] | None = None
         self._process: subprocess.Popen[str] | None = None
         if self.impossible is None:
-            options = ["--driver", _DRIVERS[user], "--only", only, *(["--verbose"] if verbose else [])]
+            spares = str(_SPARES.get((mode, user), 0))
+            options = [
+                "--driver",
+                _DRIVERS[user],
+                "--spares",
+                spares,
+                "--only",
+                only,
+                *(["--verbose"] if verbose else []),
+            ]
             other = user != "root" and os.getuid() == 0
             self._process = subprocess.Popen(
                 [_python(user), "-B", "-W", "ignore::DeprecationWarning", "-m", "attacks.runner", mode, *options],
@@ -43,7 +57,7 @@ class Run:
                 stdout=subprocess.PIPE,
                 stderr=None if verbose else subprocess.PIPE,
                 text=True,
-                **({"user": NOBODY, "group": NOBODY, "extra_groups": []} if other else {}),
+                **(_identity(_UNPRIVILEGED[mode]) if other else {}),
             )
 
     def report(self) -> dict[str, Any]:
@@ -75,6 +89,10 @@ def runs(*, verbose: bool = False, only: str = "") -> dict[tuple[str, str], Run]
     return {(mode, user): Run(mode, user, verbose=verbose, only=only) for mode, user in columns}
 
 
+def _identity(user: int) -> dict[str, Any]:
+    return {"user": user, "group": user, "extra_groups": []}
+
+
 def _import_paths() -> list[Path]:
     adapters = _PATHS[1].parent / "adapters"
     return [*_PATHS, *([adapters] if adapters.is_dir() else [])]
@@ -98,7 +116,7 @@ def _impossible(user: str) -> str | None:
     tried = subprocess.run(
         [python, "-B", "-c", "import attacks.runner"],
         env={"PYTHONPATH": os.pathsep.join(map(str, _import_paths()))},
-        cwd="/", user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, check=False,
+        cwd="/", capture_output=True, text=True, check=False, **_identity(_UNPRIVILEGED[MODES[0]]),
     )  # fmt: skip
     lines = tried.stderr.splitlines() or ["it ended"]
     return f"an ordinary user cannot import the library here: {lines[-1]}" if tried.returncode else None

@@ -1,6 +1,6 @@
 """Runs all attacks in one host process and prints what came of them as JSON.
 
-    python -m attacks.runner MODE [--driver threads|asyncio] [--only TEXT] [--verbose]
+    python -m attacks.runner MODE [--driver threads|asyncio] [--spares N] [--only TEXT] [--verbose]
 
 MODE is "namespaces" or "no namespaces", the two ways of the jail, or "no jail", the positive controls.
 """
@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=[*MODES, CONTROL])
     parser.add_argument("--driver", choices=["threads", "asyncio"], default="threads")
+    parser.add_argument("--spares", type=int, default=2, help="guests of the jail that are made ahead")
     parser.add_argument("--only", default="", help="run only the attacks whose category and name hold this text")
     parser.add_argument("--verbose", action="store_true", help="tell on standard error what is going on")
     options = parser.parse_args()
@@ -52,16 +53,17 @@ def main() -> None:
     workers.IDLE_SECONDS = 0.1  # each attack has a runner of its own: threads that wait for more would pile up
     logging.disable()  # what a hostile guest does is logged, and expected here
     attacks = [one for one in suite.ATTACKS if options.only in one.id]
-    report = run_all(options.mode, attacks, options.driver, verbose=options.verbose)
+    report = run_all(options.mode, attacks, options.driver, options.spares, verbose=options.verbose)
     sys.stdout.write(json.dumps(report) + "\n")
 
 
-def run_all(mode: str, attacks: list[Attack], driver: str, *, verbose: bool = False) -> dict[str, Any]:
+def run_all(mode: str, attacks: list[Attack], driver: str, spares: int, *, verbose: bool = False) -> dict[str, Any]:
     """Run attacks in one mode and return {"mode", "user", "level", "skipped", "seconds", "attacks": {id: Result}}."""
+    gc.freeze()  # each trial collects
     estate, began = Estate(), time.monotonic()
     report: dict[str, Any] = {"mode": mode, "user": os.getuid(), "level": None, "skipped": None, "attacks": {}}
     try:
-        with _open(estate, driver) if mode == CONTROL else _jailed(mode, estate, driver, report) as judge:
+        with _open(estate, driver) if mode == CONTROL else _jailed(mode, estate, driver, spares, report) as judge:
             for attack in attacks:
                 result = judge(attack)
                 report["attacks"][attack.id] = asdict(result)
@@ -86,8 +88,9 @@ def _open(estate: Estate, driver: str) -> Iterator[Callable[[Attack], Result]]:
 
 
 @contextmanager
-def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> Iterator[Callable[[Attack], Result]]:
-    gc.freeze()  # each trial collects
+def _jailed(
+    mode: str, estate: Estate, driver: str, spares: int, report: dict[str, Any]
+) -> Iterator[Callable[[Attack], Result]]:
     namespaces = mode == MODES[0]
     python = None if namespaces else _readable_python()
     inside = "/shown" if namespaces else str(estate.shown)  # without a tree of its own a mount is where it is
@@ -96,12 +99,14 @@ def _jailed(mode: str, estate: Estate, driver: str, report: dict[str, Any]) -> I
         estate.inside = inside
         return stack.enter_context(
             LocalSandbox(
-                namespaces=namespaces, python=python, preload=PRELOAD, spares=0, mounts={inside: str(estate.shown)}
+                namespaces=namespaces, python=python, preload=PRELOAD, spares=spares, mounts={inside: str(estate.shown)}
             )
         )
 
     with ExitStack() as stack:
-        sandbox = stack.enter_context(LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD, spares=0))
+        sandbox = stack.enter_context(
+            LocalSandbox(namespaces=namespaces, python=python, preload=PRELOAD, spares=spares)
+        )
         report["level"] = sandbox.check()
         yield Jail(sandbox, showing, estate, driver).judge
 

@@ -61,6 +61,9 @@ class Estate:
         (self.shown / "up").symlink_to("..")
         (self.shown / "script").write_text("#!/bin/sh\necho changed > $1\n")
         (self.shown / "script").chmod(0o755)
+        os.mkfifo(self.shown / "pipe")
+        (self.shown / "pipe").chmod(0o666)
+        self.pipe = os.open(self.shown / "pipe", os.O_RDWR | os.O_NONBLOCK)
         with suppress(PermissionError):
             os.mknod(self.shown / "device", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
             (self.shown / "device").chmod(0o666)
@@ -102,7 +105,7 @@ class Estate:
         """Take everything away."""
         signal.signal(MARK, self._handler)
         self._over.set()
-        for descriptor in (self.held, self.directory, self.leaked):
+        for descriptor in (self.held, self.directory, self.leaked, self.pipe):
             os.close(descriptor)
         self.listening.close()
         for folder in (self.root, self._beside):
@@ -135,6 +138,8 @@ class Stage:
         self._reader = os.open(self.fifo, os.O_RDONLY | os.O_NONBLOCK)
         self._signals, self._flushes = estate.signals, _flushes()
         self._sockets = _listeners(self.root) if sockets else {}
+        self.in_pipe()
+        os.write(estate.pipe, self.canary.encode())
         self._before = self._look()
 
     def bait(self) -> dict[str, Any]:
@@ -185,6 +190,12 @@ class Stage:
         with suppress(OSError):
             found += ["leaked"] if self.estate.listening.recv(WINDOW) else []
         return found
+
+    def in_pipe(self) -> bytes:
+        """Take out what is in the pipe that is shown."""
+        with suppress(BlockingIOError):
+            return os.read(self.estate.pipe, WINDOW)
+        return b""
 
     def flushes(self) -> int:
         """Return how often the host's disks were told to write everything down since."""

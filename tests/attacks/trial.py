@@ -11,12 +11,14 @@ import gc
 import os
 import select
 import signal
+import socket
+import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from attacks.attack import Attack, Trial, World
 from attacks.prelude import source_of
@@ -24,6 +26,7 @@ from attacks.stage import Estate, Stage
 from attacks.tools import tools_for
 
 from callgate import CodeRunner, ReplayDivergence
+from callgate.sandboxes import LocalSandbox
 from callgate.sandboxes.base import Sandbox
 
 PATIENCE = 5.0
@@ -32,42 +35,27 @@ PATIENCE = 5.0
 ARMED = 10.0
 """Seconds in which a program has to call `note` before its host is killed."""
 
+ANCILLARY = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(12)
+"""Room for what comes with a greeting: a descriptor, and credentials."""
+
 LAST_WISH = 1.0
 """Seconds after which nothing of a killed host may be left."""
-
-CALM = 0.3
-"""Seconds without a change after which nothing changes any more."""
 
 ROUNDS = 4
 """How often a human answers one action."""
 
 
-class Level(NamedTuple):
-    """How many processes and descriptors there are while nothing runs and spare guests wait."""
-
-    processes: int = 0
-    descriptors: int = 0
-
-    @classmethod
-    def settled(cls) -> Level:
-        """Return it once it has been the same for a while."""
-        level, since = cls(), time.monotonic()
-        while time.monotonic() - since < CALM:
-            now = cls(len(descendants()), open_descriptors())
-            if now != level:
-                level, since = now, time.monotonic()
-            time.sleep(0.01)
-        return level
-
-
 class Meter:
-    """The memory, the processes and the descriptors of this process, against how they were."""
+    """The memory, the processes and the descriptors of this process, against how they were.
 
-    def __init__(self, level: Level) -> None:
+    Args:
+        sandboxes: whose fork servers and spare guests are there whenever nothing runs.
+    """
+
+    def __init__(self, sandboxes: Sequence[Sandbox] = ()) -> None:
+        self._pools = [one for one in sandboxes if isinstance(one, LocalSandbox)]
         _give_back()
-        self._children, self._before = children(), descendants()
-        self._processes = max(level.processes, len(self._before))
-        self._descriptors = max(level.descriptors, open_descriptors())
+        self._children, self._before, self._descriptors = children(), self._strangers(), self._opened()
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
         self._memory = _status("VmRSS")
@@ -77,21 +65,29 @@ class Meter:
         return (_status("VmHWM") - self._memory) / 1024
 
     def survivors(self, patience: float = PATIENCE) -> int:
-        """Return how many processes there are more, once those that were killed are gone."""
-        return self._settled(lambda: len(descendants()) - self._processes, patience)
+        """Return how many processes there are more, once those that were killed are gone and spares are made."""
+        return self._settled(lambda: len(self._strangers() - self._before), patience)
 
     def left_open(self) -> int:
         """Return how many descriptors there are more."""
-        if open_descriptors() > self._descriptors:
+        if self._opened() > self._descriptors:
             gc.collect()
-        return self._settled(lambda: open_descriptors() - self._descriptors, PATIENCE)
+        return self._settled(lambda: self._opened() - self._descriptors, PATIENCE)
 
     def end_survivors(self) -> None:
         """Kill what a trial without a jail left behind; orphans have fallen to this process."""
-        for pid in descendants() - self._before:
+        for pid in self._strangers() - self._before:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.survivors()
+
+    def _strangers(self) -> set[int]:
+        """Return the processes below this one that are no fork server and no spare guest."""
+        return descendants() - {pid for one in self._pools for pid in standing(one)}
+
+    def _opened(self) -> int:
+        """Return how many descriptors this process has, but for those of spare guests."""
+        return open_descriptors() - sum(len(spares(one)) for one in self._pools)
 
     def _settled(self, count: Callable[[], int], patience: float) -> int:
         deadline = time.monotonic() + patience
@@ -103,8 +99,36 @@ class Meter:
         return max(more, 0)
 
 
+def spares(sandbox: LocalSandbox) -> list[socket.socket]:
+    """Return the channels of the spare guests that were ordered."""
+    pool = sandbox._pool
+    return [] if pool is None else [order._channel for _, order in list(pool._waiting)]
+
+
+def standing(sandbox: LocalSandbox) -> set[int]:
+    """Return the processes of the fork server, and the spare guests that have greeted."""
+    if (pool := sandbox._pool) is None:
+        return set()
+    first = pool.server._process.pid
+    servers = {first, *(children(first) if "namespaces" in pool.server.layers else ())}
+    return servers | {pid for channel in spares(sandbox) if (pid := _greeted(channel)) is not None}
+
+
+def _greeted(channel: socket.socket) -> int | None:
+    """Return the number of a guest by its greeting, which stays where it is; None of one that is not there."""
+    try:
+        _, ancillary, _, _ = channel.recvmsg(1, ANCILLARY, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    for _, kind, content in ancillary:
+        if kind == socket.SCM_RIGHTS:  # peeking opens it once more
+            os.close(struct.unpack("i", content)[0])
+    return next((struct.unpack("iII", one)[0] for _, kind, one in ancillary if kind == socket.SCM_CREDENTIALS), None)
+
+
 def _give_back() -> None:
-    """Have the allocator return what is free, or what comes next would not show."""
+    """Return what is free, or what comes next would not show."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # glibc's
         trim(0)
@@ -229,16 +253,15 @@ def run(
     estate: Estate,
     world: World,
     driver: str,
-    level: Level,
+    meter: Meter,
     patience: float = PATIENCE,
-) -> tuple[Trial, Meter]:
+) -> Trial:
     """Run an attack in a sandbox. The stage is the caller's to close."""
     host = Host(attack, estate, world, sandbox, driver)
-    meter = Meter(level)
     trial = _run_and_kill(host) if world.killed else host.run()
     trial.grew_mb = meter.grown_mb()
     trial.survivors = meter.survivors(min(LAST_WISH, patience) if world.killed else patience)
-    return trial, meter
+    return trial
 
 
 def _run_and_kill(host: Host) -> Trial:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from guest.harness import run
 
@@ -97,6 +99,24 @@ def test_numpy_that_the_fork_server_loaded_draws_from_the_seed() -> None:
         values = [run(program, seed=seed, sandbox=sandbox).value for seed in (1, 1, 2)]
     assert values[0] == values[1]
     assert all(one != other for one, other in zip(values[0], values[2], strict=True))
+
+
+def test_numpy_draws_the_same_whoever_loads_it() -> None:
+    pytest.importorskip("numpy", reason="numpy is not installed")
+    program = """
+import os
+import numpy as np
+[np.random.rand(), np.random.randint(1000), np.random.default_rng().random(), os.urandom(4).hex()]
+"""
+    values: list[Any] = []
+    for given in ({"preload": ["numpy"]}, {"packages": ["numpy"]}):
+        with LocalSandbox(spares=0, **given) as sandbox:
+            try:
+                sandbox.check()
+            except SandboxUnavailable as error:
+                pytest.skip(f"this host cannot isolate programs: {error}")
+            values.append(run(program, seed=1, sandbox=sandbox).value)
+    assert values[0] == values[1]
 
 
 def test_random_seeded_by_the_program_is_pythons_own() -> None:

@@ -119,35 +119,6 @@ def test_a_plain_call_beside_a_program_may_interrupt_and_the_program_runs_once(u
     assert done == ["hotel"]
 
 
-@both_ways
-def test_an_answer_for_a_plain_call_never_reaches_an_inner_call(use_async: bool) -> None:
-    done: list[str] = []
-    saver = InMemorySaver()
-    config = {"configurable": {"thread_id": "t"}}
-    message = asks(code("ask(question='inner?')", "1"), ("ask", {"question": "outer?"}, "2"))
-    call(
-        graph_of(codeact(interrupting(done)), checkpointer=saver), {"messages": [message]}, config, use_async=use_async
-    )
-    other_process = graph_of(codeact(interrupting(done)), checkpointer=saver)  # without what the first node remembers
-    end = call(other_process, Command(resume="yes"), config, use_async=use_async)
-    first, second = answers(end)
-    assert (first.status, second.content) == ("error", "human said yes")
-    assert "yes" not in first.content
-
-
-@both_ways
-def test_a_tool_that_interrupts_in_a_program_ends_it_with_the_cure(use_async: bool) -> None:
-    done: list[str] = []
-    graph = graph_of(codeact(interrupting(done)), checkpointer=InMemorySaver())
-    program = "book(what='hotel')\ntry:\n    ask(question='sure?')\nexcept Exception:\n    book(what='caught')\nbook(what='flight')"
-    config = {"configurable": {"thread_id": "t"}}
-    end = call(graph, {"messages": [asks(code(program))]}, config, use_async=use_async)
-    assert "__interrupt__" not in end
-    told = answers(end)[0]
-    assert (told.status, told.artifact["status"], done) == ("error", "failed", ["hotel"])
-    assert 'plain tool call, with mode "json"' in told.content
-
-
 def test_a_failing_plain_call_does_not_repeat_the_program_on_a_retry() -> None:
     done: list[str] = []
     book, *_ = interrupting(done)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.prebuilt import ToolRuntime
@@ -259,3 +261,33 @@ def test_a_bare_tool_call_reads_the_state_of_the_graph(use_async: bool) -> None:
     assert first.artifact["calls"][1]["value"] == {"last": 1, "total": 6, "log": ["remember 1"]}
     assert second.artifact["calls"][0]["value"]["last"] == "seen"
     assert (end["last"], end["total"]) == (1, 6)
+
+
+class Opaque:
+    """What only pickle stores."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Opaque)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@both_ways
+def test_values_reach_the_state_as_with_toolnode_whatever_the_checkpointer_makes_of_them(use_async: bool) -> None:
+    @tool
+    def put(runtime: ToolRuntime[Any, Any]) -> Command[Any]:
+        """Write values that JSON does not have."""
+        return Command(
+            update={"last": [(1, 2), Opaque()], "messages": [ToolMessage("", tool_call_id=str(runtime.tool_call_id))]}
+        )
+
+    saver = InMemorySaver(serde=JsonPlusSerializer(pickle_fallback=True))
+    config = {"configurable": {"thread_id": "t"}}
+    graph = graph_of(codeact([put, add], interrupt_on={"add": True}), checkpointer=saver)
+    end = call(graph, {"messages": [asks(code("put()\n1"))]}, config, use_async=use_async)
+    assert answers(end)[0].artifact["status"] == "completed"
+    assert end["last"] == [(1, 2), Opaque()]
+    call(graph, {"messages": [asks(code("put()\nadd(a=1, b=2)", "c2"))], "last": None}, config, use_async=use_async)
+    resume: Command[Any] = Command(resume={"decisions": [{"type": "approve"}]})
+    assert call(graph, resume, config, use_async=use_async)["last"][1] == Opaque()

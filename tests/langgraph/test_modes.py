@@ -14,7 +14,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import tools_condition
 from langgraph_cases import SANDBOX, TOOLS, State, add, answers, asks, call, code, codeact, outside
 
-from callgate import MemoryJournal, SandboxUnavailable, SqliteJournal, UsageError
+from callgate import Journal, MemoryJournal, SandboxUnavailable, SqliteJournal, UsageError
 from callgate.errors import SandboxLost
 from callgate.testing.fake import FakeSandbox
 from callgate.testing.models import ScriptedChatModel
@@ -83,7 +83,9 @@ def test_a_route_may_be_told_by_a_function() -> None:
         ({"mode": "mixed"}, "not there yet"),
         ({"mode": "fast"}, "mode 'fast'"),
         ({"routes": {"a": "mixed"}}, "not there yet"),
-        ({"interrupt_on": {"add": True}}, "interrupt_on"),
+        ({"interrupt_on": {"nope": True}}, "interrupt_on names 'nope'"),
+        ({"interrupt_on": {"add": {"allowed_decisions": ["agree"]}}}, "allowed_decisions are of"),
+        ({"journal": "journal.sqlite"}, "SqliteJournal"),
         ({"effects": {"nope": "read"}}, "effects names nope"),
         ({"effects": {"add": "bad"}}, "effect is one of"),
         ({"sandbox": "docker"}, "sandbox='docker'"),
@@ -94,17 +96,15 @@ def test_arguments_that_cannot_work_are_refused(arguments: Any, told: str) -> No
         node_of(**arguments)
 
 
-def test_only_a_journal_in_memory_is_taken(tmp_path: Any) -> None:
-    stored = SqliteJournal(tmp_path / "journal")
-    with pytest.raises(UsageError, match="MemoryJournal"):
-        node_of(journal=stored)
-    stored.close()
-
-
-def test_a_given_journal_keeps_the_actions() -> None:
-    journal = MemoryJournal()
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_given_journal_keeps_the_actions(kind: str, tmp_path: Any) -> None:
+    journal = MemoryJournal() if kind == "memory" else SqliteJournal(tmp_path / "journal")
     answer = answers(codeact([add], journal=journal).invoke([asks(code("add(a=1, b=2)"))], outside()))[0]
-    assert journal.read(answer.artifact["journal_key"]) == answer.artifact["journal"]
+    kept = Journal(journal.read(answer.artifact["journal_key"]))
+    assert kept.head == answer.artifact["journal_head"]
+    assert "journal" not in answer.artifact
+    if isinstance(journal, SqliteJournal):
+        journal.close()
 
 
 def test_a_tool_called_execute_code_is_refused() -> None:

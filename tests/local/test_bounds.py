@@ -19,6 +19,7 @@ from callgate.limits import Limits
 from callgate.sandboxes.local import LocalSandbox
 
 SMALL = Limits(memory_mb=512, disk_mb=8)
+THREADS = 100
 
 
 def test_memory_ends_in_a_memory_error(either: Server) -> None:
@@ -127,9 +128,18 @@ while started < 2000 and libc.pthread_create(ctypes.byref(identity), attributes,
     started += 1
 [started, resource.getrlimit(resource.RLIMIT_NPROC)[0]]
 """
-    started, limit = value(either, program)
-    assert 256 <= started < limit
-    assert limit == 512 or (mode and limit <= 512 + threads_of_the_host())
+    started, limit = value(either, program, Limits(threads=THREADS))
+    assert THREADS < started < limit  # and more is left to those that libraries start
+    assert limit == THREADS + 33 or (mode and limit <= THREADS + 256 + threads_of_the_host())
+
+
+def test_a_guest_is_the_first_to_go_where_memory_runs_out(either: Server) -> None:
+    guest = either.start(Limits())
+    try:
+        assert Path(f"/proc/{guest.pid}/oom_score_adj").read_text() == "1000\n"
+        assert Path("/proc/self/oom_score_adj").read_text() != "1000\n"
+    finally:
+        guest.kill()
 
 
 def threads_of_the_host() -> int:

@@ -151,13 +151,14 @@ def test_what_was_swapped_is_not_shown(data: Path) -> None:
         served(policy)
 
 
-def test_a_directory_above_that_was_swapped_is_noticed(data: Path) -> None:
+def test_a_directory_above_that_was_swapped_is_noticed(mode: dict[str, Any], data: Path) -> None:
     (data / "upper" / "lower").mkdir(parents=True)
-    policy = jail_policy(mounts={"/data": data / "upper" / "lower"})
+    at = place(mode, data / "upper" / "lower", "/data")
+    policy = jail_policy(**mode, mounts={at: data / "upper" / "lower"})
     (data / "other" / "lower").mkdir(parents=True)
     (data / "upper").rename(data / "moved")
     (data / "upper").symlink_to(data / "other")
-    with pytest.raises(UsageError, match=r"what is shown at /data was replaced"):
+    with pytest.raises(UsageError, match=f"what is shown at {at} was replaced"):
         served(policy)
 
 

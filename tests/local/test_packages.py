@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import shutil
 import sys
@@ -21,7 +22,7 @@ from callgate.sandboxes.local.policy import JailPolicy, jail_policy
 IMPORTABLE = """
 def has(name):
     try: return bool(__import__(name))
-    except (ImportError, PermissionError): return False
+    except ImportError: return False
 """
 
 
@@ -109,6 +110,28 @@ others = {{name: has(name) for name in ("seeds", "secret", "birds.feeding")}}
 """
     with start(mode, packages=["Parrot"]) as server:
         assert value(server, program) == [[], [], ["hello"], "1.0", True, "data", True, True]
+
+
+@pytest.mark.parametrize("name", ["secret", "seeds", "compiled", "secret.part"])
+def test_what_is_not_shown_is_no_module(mode: dict[str, Any], site: Site, name: str) -> None:
+    site.install("compiled", {f"compiled{importlib.machinery.EXTENSION_SUFFIXES[0]}": "no such thing"})
+    with start(mode, packages=["parrot"]) as server:
+        error = run(server, f"import {name}").error
+    assert error is not None
+    top = name.partition(".")[0]
+    assert error["type"] == "ModuleNotFoundError"
+    assert error["text"].startswith(f"No module named {top!r} (")
+    assert f"LocalSandbox(packages=['{top}'])" in error["text"]
+
+
+@pytest.mark.parametrize("place", ["../out", "mocking/../../out", "mocking/sub/../../../out", "./mocking/../../out"])
+def test_a_list_of_files_leads_nowhere_else(site: Site, place: str) -> None:
+    site.write("../out/key", "host's own")
+    site.write("mocking/sub/key", "its own")
+    site.install("mocking", {"mocking/bird.py": "", f"{place}/key": "not its own"})
+    for each in jail_policy(packages=["mocking"]).packages:
+        assert each.source.startswith(f"{site.folder.resolve()}/")
+        assert ".." not in each.target
 
 
 def test_an_extra_is_asked_for_in_brackets(site: Site) -> None:
@@ -301,12 +324,16 @@ def test_what_root_keeps_to_itself_is_not_shown(folder: Path) -> None:
         jail_policy(packages=[folder / "mine"])
 
 
-def test_what_was_replaced_is_not_shown(site: Site) -> None:
-    policy = jail_policy(packages=["perch"])
+def test_what_was_replaced_is_not_shown(mode: dict[str, Any], site: Site) -> None:
+    policy = jail_policy(**mode, packages=["perch"])
     (site.folder / "perch.py").rename(site.folder / "old.py")
     site.write("perch.py", "height = 0\n")
-    with pytest.raises(UsageError, match=r"what is shown at /packages/0/perch.py was replaced"):
+    with pytest.raises(UsageError, match=r"what is shown at /\S+/perch.py was replaced"):
         served(policy)
+
+
+def test_what_is_gone_is_not_shown(site: Site) -> None:
+    policy = jail_policy(packages=["perch"])
     (site.folder / "perch.py").unlink()
     with pytest.raises(UsageError, match=r"what is shown at /packages/0/perch.py cannot be reached any more"):
         served(policy)

@@ -15,6 +15,7 @@ from callgate.errors import SandboxUnavailable
 from callgate.sandboxes.local import LocalSandbox, cures
 from callgate.sandboxes.local import establish as module
 from callgate.sandboxes.local.inside.syscalls import AUDIT_ARCH, MACHINE, number
+from callgate.sandboxes.local.policy import JailPolicy, jail_policy
 
 PROGRAM = """
 from callgate.errors import SandboxUnavailable
@@ -113,9 +114,45 @@ def test_without_namespaces_the_highest_level_is_out_of_reach() -> None:
 
 
 def test_a_canary_is_not_sent_where_the_floor_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_failed", {})
     monkeypatch.setattr(module, "_proof", lambda *_, **__: pytest.fail("it was"))
     with LocalSandbox(namespaces=False, floor="L3") as sandbox, pytest.raises(SandboxUnavailable):
         sandbox.check()
+
+
+def test_what_a_host_lacks_is_looked_for_again_only_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, now = list[str](), [1000.0]
+
+    def standing(policy: JailPolicy, floor: str, *, anew: bool) -> None:
+        tried.append(floor)
+        raise cures.unavailable(missing[0], "for a test")
+
+    missing = ["seccomp"]
+    monkeypatch.setattr(module, "_failed", {})
+    monkeypatch.setattr(module, "_standing", standing)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    policy = jail_policy()
+
+    def attempt(floor: str = "L2", **more: bool) -> str:
+        with pytest.raises(SandboxUnavailable) as caught:
+            module.establish(policy, floor, **more)
+        return str(caught.value)
+
+    first = attempt()
+    once = len(tried)
+    assert attempt() == first
+    assert len(tried) == once
+    attempt(anew=True)
+    attempt("L3")
+    assert len(tried) == 3 * once
+    now[0] += module.RETRY_SECONDS
+    attempt()
+    assert len(tried) == 4 * once
+    missing[0] = "a process"  # which is short for a moment
+    now[0] += module.RETRY_SECONDS
+    attempt()
+    attempt()
+    assert len(tried) == 4 * once + 2
 
 
 def test_other_systems_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +224,9 @@ CASES = [
     ("an unprivileged identity", {}, ["docker run --user", "SETUID and SETGID"]),
     ("a temporary directory", {}, ["TMPDIR="]),
     ("a readable interpreter", {}, ["LocalSandbox(python=", "sudo apt install python3."]),
+    ("a process", {}, ["ulimit -u", "TasksMax=", "--pids-limit", "LocalSandbox(guests=...)"]),
+    ("/proc", {}, ["mount -t proc proc /proc"]),
+    ("private files", {}, ["tmpfs", "LocalSandbox(namespaces=False)"]),
     ("a kept promise", {}, ["callgate doctor", "uname -a"]),
     ("dropped capabilities", {}, ["seccomp profile", "remote sandbox"]),
     ("something new", {"release": "weird"}, ["seccomp profile", "remote sandbox"]),

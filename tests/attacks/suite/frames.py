@@ -100,6 +100,13 @@ def _call(n: int, tool: str = "note", args: str = '{"text":"forged"}') -> str:
 _END = 'post(b\'{"end":{"value":1,"error":null,"printed":0}}\')\n'
 _REST = "post(b'{\"rest\":null}')\n"
 
+
+def _at_once(posts: str) -> str:
+    """Return a program that sends all of these frames before anybody can answer the first one."""
+    bodies = ", ".join(re.findall(r"post\((.*)\)\n", posts))
+    return f"send(b''.join(len(one).to_bytes(4, 'big') + one for one in [{bodies}]))\n"
+
+
 _CRASHES = {
     "no JSON": "post(b'nonsense')\n",
     "no text": "post(bytes(range(128, 256)))\n",
@@ -168,7 +175,7 @@ ATTACKS = [
     ),
     Attack(
         name="call after the end",
-        program=f"{_END}{_call(1)}{_REST}nap(0.2)\n",
+        program=_at_once(_END + _call(1) + _REST) + "nap(0.2)\n",
         won=executed("note"),
         control=OBEYED,
         refusals=_ENDED,

@@ -248,6 +248,7 @@ _ANSWERED: dict[str, tuple[str, tuple[int, ...], bool]] = {
     "quotas": ('call("quotactl", 0x80000100, 0, 0, 0)', (), False),
     "a module": ('call("init_module", room(b"x"), 1, b"")', (errno.ENOEXEC, errno.EFAULT), True),
     "another kernel": ('call("kexec_load", 0, 0, 0, 0)', (), True),
+    "the host's huge pages": ('call("mmap", 0, 2 << 20, 3, 0x40022, -1, 0)', (errno.ENOMEM,), False),
     "a file system by its number": ('call("sysfs", 3)', (), False),
 }
 
@@ -276,6 +277,12 @@ ATTACKS = [
     *(
         Attack(name=f"reach {what}", program=program, won=answered(*errors), control=ROOT if root else Control())
         for what, (program, errors, root) in _ANSWERED.items()
+    ),
+    Attack(
+        name="have its pages merged with those of others",
+        program='page = mmap.mmap(-1, 1 << 16)\ncall("madvise", at(ctypes.c_char.from_buffer(page)), 1 << 16, 12)',
+        won=got,
+        control=Control(absent=lambda trial: "this kernel merges no pages" if trial.value == -errno.EINVAL else None),
     ),
     Attack(name="change a setting of its process", program=_SETTINGS, won=found_any),
     Attack(name="reach calls that are newer than the filter", program=_NEWER, won=found_any),

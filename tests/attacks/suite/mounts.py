@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks.attack import ROOT, Attack, World, got, leaked, touched
+from attacks.attack import MODES, ROOT, Attack, Trial, World, got, leaked, touched
 
 SHOWN = World(shown=True)
 DEVICES = "Landlock lets what is shown be read, a device file among it too; only a mount can be without devices"
@@ -56,6 +56,14 @@ open("secret").read()
 """,
 }
 
+PIPES = "to read what is shown is to take out what is in a pipe"
+
+
+def filled(trial: Trial) -> bool:
+    """Something more is in the pipe that is shown."""
+    return b"poured" in trial.stage.in_pipe()
+
+
 ATTACKS = [
     *(
         Attack(name=f"change what is shown {how}", program=program, won=touched, world=SHOWN)
@@ -73,6 +81,19 @@ ATTACKS = [
         control=ROOT,
         laid_by_root=True,
         gaps={"no namespaces": DEVICES},
+    ),
+    Attack(
+        name="write into a pipe that is shown",
+        program='fd = os.open(f"{bait.shown}/pipe", os.O_WRONLY | os.O_NONBLOCK)\nos.write(fd, b"poured")',
+        won=filled,
+        world=SHOWN,
+    ),
+    Attack(
+        name="take what is in a pipe that is shown",
+        program='fd = os.open(f"{bait.shown}/pipe", os.O_RDONLY | os.O_NONBLOCK)\nos.read(fd, 4096).decode()',
+        won=leaked,
+        world=SHOWN,
+        gaps=dict.fromkeys(MODES, PIPES),
     ),
     Attack(
         name="execute what is shown",

@@ -19,7 +19,7 @@ _INTERPRETER = {
     "a changed path": ("sys.path.insert(0, '/left')", "'/left' in sys.path"),
     "a way to import": (
         "sys.meta_path.insert(0, type('Left', (), {'find_spec': lambda *_: None})())",
-        "type(sys.meta_path[0]).__name__ == 'Left'",
+        "any(type(one).__name__ == 'Left' for one in sys.meta_path)",
     ),
     "a variable of the environment": ("os.environ['LEFT'] = '1'", "os.environ.get('LEFT') == '1'"),
     "a variable of the C library": (

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from unittest import mock
 
 from attacks.attack import PLAIN, Attack, Control, Trial, World, above, executed, swelled
 from attacks.bare import Endless
+
+from callgate.calls import Result
+from callgate.codec import decode, encode_any
+from callgate.sandboxes import frames
 
 MIB = 1 << 20
 SMALL = World().but(memory_mb=96, disk_mb=4, output_kb=64, threads=16)
@@ -273,7 +278,7 @@ while got < 700 and libc.pthread_create(ctypes.byref(thread), settings, pause, N
     got += 1
 got
 """,
-        600,
+        400,
         Control(),
     ),
     "processes": (
@@ -351,6 +356,7 @@ for one in threads:
 
 _SWELLING = {
     "by what it prints": "for _ in range(28):\n    print('x' * (1 << 20))\n",
+    "by its value": "chr(0x4e2d) * (9 << 20)\n",
 }
 
 
@@ -360,6 +366,12 @@ _HELD = {
     "arguments of many parts": f"""\
 post(b'{{"call":1,"tool":"note","args":{{"text":[' + {_PARTS} + b']}}}}')
 post(b'{{"rest":null}}')
+hear()
+""",
+    "many parts that nobody reads": f"post(b'{{\"drop\":1,\"x\":[' + {_PARTS} + b']}}')\nnap(5)\n",
+    "many names of arguments": """\
+post(b'{"call":1,"tool":"note","args":{' + b",".join(b'"%x":0' % n for n in range(700_000)) + b"}}")
+post(b'{"rest":null}')
 hear()
 """,
     "many words to search for": "len(search_tools('ab ' * 2_000_000))\n",
@@ -373,7 +385,21 @@ def _unbound() -> Iterator[None]:
         for driver in ("callgate.driver_threads", "callgate.driver_asyncio"):
             stack.enter_context(mock.patch(f"{driver}.Frames", Endless))
         stack.enter_context(mock.patch("callgate.sandboxes.frames.size_within", return_value=0))
+        stack.enter_context(mock.patch.dict(frames.KEYS, drop=2))
         stack.enter_context(mock.patch("callgate.discovery.QUERY_CHARS", 1 << 40, create=True))
+        yield
+
+
+@contextmanager
+def _loaded_anew() -> Iterator[None]:
+    """Take a value out of its text for each call that loads it."""
+
+    def result_of(value: Any) -> Result:
+        return Result(text=encode_any(decode(value.text) if isinstance(value, Result) else value))
+
+    with ExitStack() as stack:
+        for driver in ("callgate.driver", "callgate.driver_asyncio"):
+            stack.enter_context(mock.patch(f"{driver}.result_of", result_of))
         yield
 
 
@@ -463,6 +489,15 @@ ATTACKS = [
             refusals=("frame_mb", "ProtocolError", "Deadlock", "LimitExceeded", "ProcessDied"),
         )
         for what, program in _HELD.items()
+    ),
+    Attack(
+        name="swell the host by loading a value many times at once",
+        program="'x' * 3_000_000",
+        after="len(call_tools([('load_value', {'handle': bait.handles[0]})] * 32))",
+        won=swelled,
+        world=PLAIN.but(memory_mb=1024),
+        control=Control(patch=_loaded_anew),
+        refusals=("LimitExceeded",),
     ),
     Attack(
         name="flush the host's disk",

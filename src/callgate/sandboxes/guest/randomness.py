@@ -9,8 +9,11 @@ import os
 import random
 import sys
 import uuid
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
 
+_NUMPY = "numpy.random"
 _source = random.Random(0)  # noqa: S311 - the point is that it repeats
 _native_seed = random.Random.seed
 
@@ -46,7 +49,44 @@ def reseed(seed: int) -> int:
     _native_seed(_source, seed)
     number = _source.randrange(1, 1 << 31)
     random.seed(_source.getrandbits(256))
-    numpy = sys.modules.get("numpy.random")
+    numpy = sys.modules.get(_NUMPY)
     if numpy is not None:
-        numpy.seed(_source.getrandbits(32))
+        _begin(numpy, seed)
+    else:
+        sys.meta_path[:] = [_Numpy(seed), *(one for one in sys.meta_path if type(one) is not _Numpy)]
     return number
+
+
+def _begin(numpy: Any, seed: int) -> None:
+    numpy.seed(_of_numpy(seed).getrandbits(32))
+
+
+def _of_numpy(seed: int) -> random.Random:
+    """Return a source of numpy's own: what a program draws must not depend on whether the fork server imported it."""
+    return random.Random(f"numpy {seed}")  # noqa: S311
+
+
+class _Numpy:
+    """Finds numpy.random where it is, and starts its global generator from the seed of the run."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name != _NUMPY:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def seeded(module: ModuleType) -> None:
+                global _source  # noqa: PLW0603
+                program, _source = _source, _of_numpy(self._seed)
+                try:
+                    execute(module)  # which draws
+                finally:
+                    _source = program
+                _begin(module, self._seed)
+
+            spec.loader.exec_module = seeded
+        return spec

@@ -19,6 +19,8 @@ import subprocess
 import sys
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Iterable
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, SourceFileLoader
+from types import ModuleType
 from typing import Any
 
 from .baton import QUANTUM, baton
@@ -115,6 +117,34 @@ class Poll:
         return _wait(lambda: self._native.poll(0), bool, patience, watching=True)
 
 
+def _import_what_is_shown() -> None:
+    """Let a module whose file is closed, as what lies beside a shown package may be, be none that there is."""
+    read, load = SourceFileLoader.get_data, ExtensionFileLoader.create_module
+
+    def no_module(loader: Any) -> ModuleNotFoundError:
+        return ModuleNotFoundError(f"No module named {loader.name!r}", name=loader.name)
+
+    def get_data(self: SourceFileLoader, path: str) -> bytes:
+        try:
+            return read(self, path)
+        except PermissionError:
+            if _refusing and path == self.path:  # not what was compiled from it
+                raise no_module(self) from None
+            raise
+
+    def create_module(self: ExtensionFileLoader, spec: ModuleSpec) -> ModuleType:
+        try:
+            return load(self, spec)
+        except ImportError:
+            try:
+                os.close(os.open(self.path, os.O_RDONLY))
+            except PermissionError:
+                raise no_module(self) from None
+            raise
+
+    SourceFileLoader.get_data, ExtensionFileLoader.create_module = get_data, create_module
+
+
 class ProcessPoolExecutor(concurrent.futures.Executor):
     """concurrent.futures.ProcessPoolExecutor."""
 
@@ -133,13 +163,14 @@ def prepare() -> None:
     for name in SHARED:
         setattr(multiprocessing, name, getattr(multiprocessing.context._default_context, name))
     concurrent.futures.ProcessPoolExecutor = ProcessPoolExecutor
+    _import_what_is_shown()
     _replace(os, "os", PROCESSES, NO_PROCESSES)
     _replace(os, "os", ("kill", "killpg"), NO_KILLING)
     subprocess.Popen.__init__ = _refuse("subprocess.Popen", NO_PROCESSES, subprocess.Popen.__init__)
     _replace(_posixsubprocess, "multiprocessing", ("fork_exec",), NO_PROCESSES)
     _replace(BaseEventLoop, "asyncio", ("subprocess_exec", "subprocess_shell"), NO_PROCESSES)
     socket.socket.__init__ = _refuse("socket.socket", NO_NETWORK, socket.socket.__init__)
-    _replace(socket, "socket", LOOKUPS, NO_NETWORK)
+    _replace(socket, "socket", (*LOOKUPS, "socketpair"), NO_NETWORK)
     _replace(BaseEventLoop, "asyncio", CONNECTIONS, NO_NETWORK)
     _replace(signal, "signal", SIGNALS, NO_SIGNALS)
     select.select = watch

@@ -32,6 +32,15 @@ _CURES = {
     "a temporary directory": (
         "Give the host process a directory it can write to: TMPDIR=/path, or `docker run --tmpfs /tmp`."
     ),
+    "a process": (
+        "Leave this user room for more processes and memory (ulimit -u, TasksMax= of its service, `docker run "
+        "--pids-limit`), or run fewer programs at the same time: LocalSandbox(guests=...)."
+    ),
+    "/proc": "Give the host process a /proc, as root: mount -t proc proc /proc, in its chroot or container.",
+    "private files": (
+        "Let this user mount a tmpfs in namespaces of its own, where there is memory for it, or do without files and "
+        "namespaces: LocalSandbox(namespaces=False), on the command line --no-namespaces."
+    ),
     "a kept promise": (
         "Do not run untrusted programs on this host. Report this with the output of `callgate doctor` and `uname -a`."
     ),

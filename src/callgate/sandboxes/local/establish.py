@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+import time
 from dataclasses import dataclass
 
 from callgate.errors import SandboxUnavailable, UsageError
@@ -14,7 +16,15 @@ from callgate.sandboxes.local.proof import LEVELS, Proof, judge, reachable
 
 __all__ = ["Standing", "establish"]
 
+RETRY_SECONDS = 10.0
+"""How long it is remembered that a host cannot isolate: each try takes up to a second, and somebody may mend the host.
+"""
+
 _MACHINES = ("x86_64", "aarch64")
+_PROMISE = "a kept promise"
+
+_failed: dict[tuple[str, str, int], tuple[float, list[cures.Missing]]] = {}
+"""(policy, floor, user) to when it may be tried again, and what was missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +46,17 @@ def establish(policy: JailPolicy, floor: str, *, anew: bool = False) -> Standing
         anew: prove it although it was proven before.
 
     Raises:
-        SandboxUnavailable: if that level cannot be had; names everything that is missing, and what to do about it.
+        SandboxUnavailable: if that level cannot be had; names everything that is missing, and what to do about it. For
+            `RETRY_SECONDS` the next call says the same without a try.
         SandboxLost: if a server does not come up, or ends.
         UsageError: if there is no such level.
     """
     if floor not in LEVELS:
         raise UsageError(f"floor={floor!r}: give one of {', '.join(map(repr, reversed(LEVELS)))}")
     _check_host()
+    attempt = policy.digest, floor, os.geteuid()
+    if (known := _failed.get(attempt)) is not None and time.monotonic() < known[0] and not anew:
+        raise cures.together(known[1])
     missing: list[cures.Missing] = []
     if not _reaches(policy, floor):
         missing.append(cures.Missing.of("namespaces", "namespaces=False"))
@@ -53,15 +67,23 @@ def establish(policy: JailPolicy, floor: str, *, anew: bool = False) -> Standing
             missing += cures.missing_of(error)
             layer = layer_of(error.missing[0])
             if layer is None or layer not in policy.layers:
-                raise cures.together(missing) from None
+                raise _unavailable(attempt, missing) from None
             policy = policy.without(layer)
             continue
         if proof is not None and LEVELS.index(proof.level) >= LEVELS.index(floor):
+            _failed.pop(attempt, None)
             return Standing(server=server, proof=proof, missing=tuple(missing))
         server.close()
         if proof is not None and proof.level != reachable(policy.layers):
             missing.append(_broken(proof))
-        raise cures.together(missing)
+        raise _unavailable(attempt, missing)
+
+
+def _unavailable(attempt: tuple[str, str, int], missing: list[cures.Missing]) -> SandboxUnavailable:
+    """Return the error, and remember it where it is about the host, not about the moment."""
+    if all(layer_of(each.name) is not None or each.name == _PROMISE for each in missing):
+        _failed[attempt] = time.monotonic() + RETRY_SECONDS, missing
+    return cures.together(missing)
 
 
 def _check_host() -> None:
@@ -102,4 +124,4 @@ def _proof(server: ForkServer, policy: JailPolicy, *, anew: bool) -> Proof:
 
 def _broken(proof: Proof) -> cures.Missing:
     found = [f"{each.name}: {', '.join(each.broken)}" for each in proof.properties if each.broken]
-    return cures.Missing.of("a kept promise", "; ".join(found))
+    return cures.Missing.of(_PROMISE, "; ".join(found))

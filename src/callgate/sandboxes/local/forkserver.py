@@ -34,7 +34,7 @@ IMPORT_SECONDS = 60.0
 
 _LAUNCH = ("syscalls", "kernel", "identity", "namespaces", "rlimits", "addresses", "places", "tree", "launch")
 _SERVE = (*_LAUNCH, "plan", "landlock", "seccomp", "confine", "imports", "server")
-_BOUNDS = Struct("!III")
+_BOUNDS = Struct("!IIII")
 _LARGEST = (1 << 32) - 1
 _ROOM = 1 << 20
 # What the library would do in each forked guest: renew locks that nobody holds, and random numbers that get a seed.
@@ -48,11 +48,12 @@ class Bounds(NamedTuple):
     memory_mb: int
     disk_mb: int
     cpu_seconds: int
+    threads: int
 
     @classmethod
     def of(cls, limits: Limits) -> Bounds:
         """Return the bounds that limits ask for."""
-        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds)
+        wanted = (limits.memory_mb, limits.disk_mb, limits.cpu_seconds, limits.threads)
         return cls(*(min(math.ceil(bound), _LARGEST) for bound in wanted))
 
 
@@ -240,13 +241,15 @@ def _can_be_shown(policy: JailPolicy) -> None:
 def _server_program(policy: JailPolicy) -> str:
     """Return the program of the fork server: the guest's modules, which patch the library, then the jail's."""
     at = 1 if "namespaces" in policy.layers else 0
-    packages = [_part(shown)[at] for shown in policy.packages]
-    if packages and at:
-        packages = [PACKAGES]  # where a tree holds nothing else
+    if at:  # each part was checked when the tree was made, which holds nothing else at PACKAGES
+        places = [PACKAGES] if policy.packages else []
+        shown = [(place, 0, 0) for place in (*places, *(each.target for each in policy.mounts))]
+    else:
+        shown = [(each.source, each.device, each.inode) for each in (*policy.packages, *policy.mounts)]
     plan = {
         "layers": frozenset(policy.layers),
         "interpreter": tuple(part[at] for part in policy.interpreter.parts),
-        "shown": (*packages, *(_part(shown)[at] for shown in policy.mounts)),
+        "shown": tuple(shown),
         "path": tuple(entry[at] for entry in policy.path),
         "preload": policy.preload,
     }

@@ -83,7 +83,11 @@ def files(distribution: metadata.Distribution) -> Iterator[tuple[Path, str]]:
         UsageError: if the distribution does not say what it consists of.
     """
     root, paths = _root(distribution), [row[0].split("/") for row in csv.reader(_record(distribution).splitlines())]
-    inside = [path for path in paths if path[0] not in ("", "..", "__pycache__") and not path[0].endswith(".pth")]
+    inside = [
+        path
+        for path in paths
+        if ".." not in path and path[0] not in ("", "__pycache__") and not path[0].endswith(".pth")
+    ]
     yield from ((root, path) for path in _whole(root, "", 0, inside))
     added = list(_added(root, [root / path[0] for path in paths if path[0].endswith(".pth")]))
     yield from ((directory, "") for directory in added)

@@ -45,15 +45,15 @@ class Confinement:
         Raises:
             LayerMissing: if a layer cannot be had. Nothing untrusted may run then.
         """
-        others = 0
         if self._namespaces:
             namespaces.own_mounts_and_ipc()
             tree.own_files(bounds.disk_mb)
             namespaces.own_user()
         identity.drop_capabilities(bounding=self._namespaces)
         identity.forbid_new_privileges()
+        others = rlimits.running()
+        more = rlimits.MORE_THREADS if self._namespaces else rlimits.MORE_AMONG_OTHERS
         if not self._namespaces:
-            others = rlimits.running() - 1
             _go_where_a_guest_expects_to_be()
         if self._landlock is not None:
             self._landlock.restrict()
@@ -61,7 +61,7 @@ class Confinement:
         identity.close_to_others()
         standard_descriptors()  # a description of its own: flags set on a shared one would reach other guests
         os.closerange(CHANNEL + 1, 1 << 20)
-        rlimits.limit(bounds, self._mapped_mb, others)
+        rlimits.limit(bounds, self._mapped_mb, others + more)
         if self._filter:
             seccomp.install(self._filter if self._namespaces else seccomp.bound(self._filter, os.getpid()))
 
@@ -75,13 +75,15 @@ def standard_descriptors() -> None:
 
 
 def _landlock(plan: Plan) -> Landlock:
-    for path in plan.shown:
+    for path, _, _ in plan.shown:
         if not os.access(path, os.R_OK):
             raise Mistake(f"{path} is closed to the user that programs run as, or one of the directories above it is")
-    readable = [*places.readable(plan.interpreter, plan.namespaces), *plan.shown]
+    shown = {path: (device, inode) for path, device, inode in plan.shown}
+    readable = [*places.readable(plan.interpreter, plan.namespaces), *shown]
     below = tuple(f"{path}/" for path in readable)
     listed = [path for path in sys.path if os.path.isdir(path) and not f"{path}/".startswith(below)]  # by an import
-    return Landlock(readable, listed, tree.OWN if plan.namespaces else ())
+    known = {path: found for path, found in shown.items() if found[1]}
+    return Landlock(readable, listed, tree.OWN if plan.namespaces else (), known)
 
 
 def _go_where_a_guest_expects_to_be() -> None:

@@ -54,6 +54,11 @@ class Mistake(Exception):
         os.write(descriptor, json.dumps({"mistake": str(self)}).encode() + b"\n")
 
 
+def replaced(path: str) -> Mistake:
+    """Return what to say where something else is shown than was chosen."""
+    return Mistake(f"what is shown at {path} was replaced; make a new LocalSandbox for what is there now")
+
+
 def syscall(layer: str, name: str, *arguments: int | bytes) -> int:
     """Return the result of a system call.
 

@@ -9,10 +9,11 @@ no abstract socket reached outside the domain, as far as the kernel's version of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from struct import Struct
+from types import MappingProxyType
 
-from .kernel import LayerMissing, syscall
+from .kernel import LayerMissing, replaced, syscall
 from .places import DEVICES
 
 _LAYER = "Landlock"
@@ -36,9 +37,20 @@ class Landlock:
         readable: files and directories that may be read, with all that lies below.
         listed: directories whose names, and those of all that lies below, may be listed but not read.
         own: directories that each guest has of its own, to do there what it likes.
+        known: the device and the inode that some of them have to be.
+
+    Raises:
+        LayerMissing: if the kernel has none of it.
+        Mistake: if something is not what it has to be.
     """
 
-    def __init__(self, readable: Iterable[str], listed: Iterable[str] = (), own: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        readable: Iterable[str],
+        listed: Iterable[str] = (),
+        own: tuple[str, ...] = (),
+        known: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    ) -> None:
         self.abi = syscall(_LAYER, "landlock_create_ruleset", 0, 0, _CREATE_RULESET_VERSION)
         """The kernel's version of Landlock, 1 or more."""
         handled = _FIRST_ABI_FS
@@ -53,7 +65,7 @@ class Landlock:
         rules = [(path, _READ if os.path.isdir(path) else _READ_FILE) for path in readable]
         rules += [(path, _READ_DIR) for path in listed]
         rules += [(path, _READ_FILE | (_WRITE_FILE if path == os.devnull else 0)) for path in DEVICES]
-        self._own = own
+        self._own, self._known = own, known
         self._opened = [(_open(path), rights) for path, rights in rules] if own else []
         self._ruleset = -1 if own else self._made(rules)
 
@@ -70,6 +82,10 @@ class Landlock:
         ruleset = syscall(_LAYER, "landlock_create_ruleset", self._attributes, len(self._attributes), 0)
         for path, rights in rules:
             opened = _open(path)
+            if path in self._known:
+                found = os.fstat(opened)
+                if (found.st_dev, found.st_ino) != self._known[path]:
+                    raise replaced(path)
             self._allow(ruleset, opened, rights)
             os.close(opened)
         return ruleset

@@ -13,8 +13,8 @@ class Plan:
     """Which of "namespaces", "Landlock" and "seccomp" confine a guest, besides resource limits."""
     interpreter: tuple[str, ...]
     """Where the interpreter's own files are."""
-    shown: tuple[str, ...]
-    """What else guests may read: packages and data."""
+    shown: tuple[tuple[str, int, int], ...]
+    """What else guests may read, packages and data: (path, device, inode), the inode 0 where it was checked before."""
     path: tuple[str, ...]
     """Where modules are found, after the standard library's places."""
     preload: tuple[str, ...]

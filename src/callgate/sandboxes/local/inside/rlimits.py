@@ -10,15 +10,16 @@ from struct import Struct
 
 from .kernel import LayerMissing, syscall
 
-THREADS = 512
-"""Threads the kernel lets a guest have: a backstop far above `Limits.threads`, which the guest itself keeps. Without a
-user namespace the kernel counts all processes and threads of the user; the guest may then have so many on top of them.
+MORE_THREADS, MORE_AMONG_OTHERS = 32, 256
+"""Threads the kernel lets a guest have above `Limits.threads`, which the guest itself keeps: those of libraries, which
+it does not see. Without a user namespace, and before Linux 5.14 with one, the kernel counts all processes and threads
+of the user, and these come and go.
 """
 
 DESCRIPTORS = 256
 STACK_BYTES = 8 << 20
 _LAYER = "resource limits"
-_WIRE = Struct("!III")
+_WIRE = Struct("!IIII")
 _MIB = 1 << 20
 _CLONE_VM, _CLONE_PIDFD, _NOWHERE = 0x100, 0x1000, 16  # no page is ever there
 _MOST_RUNNING = 1 << 16
@@ -31,15 +32,16 @@ class Bounds:
     memory_mb: int
     disk_mb: int
     cpu_seconds: int
+    threads: int
 
 
 SIZE = _WIRE.size
 
 
 def unpack(data: bytes) -> Bounds:
-    """Read the bounds from the three words the host sends."""
-    memory_mb, disk_mb, cpu_seconds = _WIRE.unpack(data)
-    return Bounds(memory_mb=memory_mb, disk_mb=disk_mb, cpu_seconds=cpu_seconds)
+    """Read the bounds from the four words the host sends."""
+    memory_mb, disk_mb, cpu_seconds, threads = _WIRE.unpack(data)
+    return Bounds(memory_mb=memory_mb, disk_mb=disk_mb, cpu_seconds=cpu_seconds, threads=threads)
 
 
 def limit(bounds: Bounds, mapped_mb: int, others: int) -> None:
@@ -48,7 +50,7 @@ def limit(bounds: Bounds, mapped_mb: int, others: int) -> None:
     Args:
         bounds: what the host asks for.
         mapped_mb: address space that is taken before the program's first line.
-        others: processes and threads that count as the guest's own, though they are not.
+        others: processes and threads that count as the guest's own besides those of its program.
     """
     cpu = bounds.cpu_seconds + 1  # the host ends a guest at its limit; this one holds if the host cannot
     wanted = (
@@ -57,7 +59,7 @@ def limit(bounds: Bounds, mapped_mb: int, others: int) -> None:
         (resource.RLIMIT_AS, (bounds.memory_mb + mapped_mb) * _MIB),
         (resource.RLIMIT_FSIZE, (bounds.disk_mb + 1) * _MIB),  # a full disk shows as ENOSPC, not as EFBIG
         (resource.RLIMIT_NOFILE, DESCRIPTORS),
-        (resource.RLIMIT_NPROC, others + THREADS),
+        (resource.RLIMIT_NPROC, bounds.threads + others),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_SIGPENDING, DESCRIPTORS),
@@ -86,7 +88,7 @@ def running() -> int:
     No file tells: /proc shows neither the processes of another container nor whose a closed one is. But a new process
     is refused for the limit (EAGAIN) before it is for where its descriptor should go (EFAULT), so none is ever made.
     """
-    low, high = 0, 1
+    low, high = 0, 2
     while high < _MOST_RUNNING and not _may_run(high):
         low, high = high + 1, high * 4
     while low < high:

@@ -27,22 +27,19 @@ from .syscalls import AUDIT_ARCH, MACHINE, number
 
 ALLOWED = {
     "files and descriptors": """
-        read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close lseek open
+        read write readv writev pread64 pwrite64 preadv pwritev close lseek open
         openat creat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd
         chdir fchdir getdents getdents64 statfs fstatfs mkdir mkdirat rmdir unlink unlinkat rename renameat
         renameat2 link linkat symlink symlinkat chmod fchmod fchmodat fchmodat2 truncate ftruncate fallocate
-        utime utimes utimensat futimesat umask fadvise64 copy_file_range sendfile dup dup2 dup3
+        utime utimes utimensat futimesat umask copy_file_range sendfile dup dup2 dup3
         pipe pipe2
     """,
     "waiting": """
         poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
         eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime pause
     """,
-    "the channel and socket pairs": """
-        recvfrom shutdown getsockname getpeername
-    """,
     "memory": """
-        mmap munmap mprotect mremap madvise brk msync
+        munmap mprotect mremap brk msync
     """,
     "threads": """
         futex_waitv set_robust_list get_robust_list rseq set_tid_address gettid sched_yield
@@ -67,7 +64,8 @@ ALLOWED = {
 REFUSED = """
     fork vfork execve execveat kill tkill rt_sigqueueinfo rt_tgsigqueueinfo ptrace process_vm_readv
     process_vm_writev process_madvise process_mrelease pidfd_open pidfd_getfd pidfd_send_signal kcmp socket
-    connect bind listen accept accept4 sendmsg sendmmsg recvmsg recvmmsg setsockopt mount umount2 pivot_root
+    socketpair connect bind listen accept accept4 sendto recvfrom sendmsg sendmmsg recvmsg recvmmsg
+    getsockname getpeername getsockopt setsockopt shutdown mount umount2 pivot_root
     chroot open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr unshare setns bpf perf_event_open
     io_uring_setup io_uring_enter io_uring_register userfaultfd memfd_create memfd_secret keyctl add_key
     request_key kexec_load kexec_file_load init_module finit_module delete_module reboot swapon swapoff syslog
@@ -114,7 +112,6 @@ _SET_MODE_FILTER = 1
 _X32 = 0x40000000
 _INSTRUCTION = Struct("=HBBI")
 
-_AF_UNIX = 1
 _CLONE_THREAD, _CLONE_PTRACE, _CLONE_UNTRACED = 0x00010F00, 0x00002000, 0x00800000
 """A thread shares memory, directory, descriptors and signals: the limit of descriptors counts for each table."""
 _CLOSE_RANGE_UNSHARE = 2
@@ -132,10 +129,9 @@ _CLOCKS = 16
 _FCNTL_ALLOWED = (0, 1, 2, 3, 4, 5, 1030, 1032)  # F_DUPFD GETFD SETFD GETFL SETFL GETLK DUPFD_CLOEXEC GETPIPE_SZ
 _FCNTL_LOCKS = (6, 7)  # F_SETLK SETLKW
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
-_SOCKET_OPTIONS = (3, 4, 30, 38, 39)  # SO_TYPE ERROR ACCEPTCONN PROTOCOL DOMAIN: none hands out a descriptor
 _FUTEX_FLAGS = 128 | 256  # FUTEX_PRIVATE_FLAG FUTEX_CLOCK_REALTIME
 _FUTEX_PI = (6, 7, 8, 11, 12, 13)  # LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_REQUEUE_PI CMP_REQUEUE_PI LOCK_PI2
-_MSG_OOB = 1
+_MAP_HUGETLB, _MADV_MERGEABLE = 0x40000, 12
 _PRCTL_ALLOWED = (15, 16, 0x53564D41)  # PR_SET_NAME GET_NAME SET_VMA
 
 
@@ -188,24 +184,14 @@ def _rules() -> dict[str, Code]:
             _return(_ERRNO | EPERM),
         ],
         "tgkill": _among(0, (_FIRST,), _ALLOW, _return(_ERRNO | EPERM)),
-        "socketpair": _among(0, (_AF_UNIX,), _ALLOW, _return(_ERRNO | EPERM)),
-        "getsockopt": _among(2, _SOCKET_OPTIONS, _ALLOW, _return(_ERRNO | EPERM)),
-        "recvfrom": [
+        # Huge pages come out of a store of the host's, and merged ones tell what others have in theirs.
+        "mmap": [
             (_LOAD, 0, 0, _ARGUMENTS + 3 * 8),
-            (_ANY_BIT, 1, 0, _MSG_OOB),
+            (_ANY_BIT, 1, 0, _MAP_HUGETLB),
             _return(_ALLOW),
             _return(_ERRNO | EPERM),
         ],
-        "sendto": [
-            (_LOAD, 0, 0, _ARGUMENTS + 3 * 8),
-            (_ANY_BIT, 5, 0, _MSG_OOB),
-            (_LOAD, 0, 0, _ARGUMENTS + 4 * 8),
-            (_EQUAL, 0, 3, 0),
-            (_LOAD, 0, 0, _ARGUMENTS + 4 * 8 + 4),
-            (_EQUAL, 0, 1, 0),
-            _return(_ALLOW),
-            _return(_ERRNO | EPERM),  # an address: only the other end of a pair may be sent to
-        ],
+        "madvise": _among(2, (_MADV_MERGEABLE,), _ERRNO | EINVAL, _return(_ALLOW)),
         "close_range": [
             (_LOAD, 0, 0, _ARGUMENTS + 2 * 8),
             (_ANY_BIT, 1, 0, _CLOSE_RANGE_UNSHARE),
@@ -218,8 +204,10 @@ def _rules() -> dict[str, Code]:
             (_AND, 0, 0, ~_FUTEX_FLAGS & 0xFFFFFFFF),
             *_among(1, _FUTEX_PI, _ERRNO | ENOSYS, _return(_ALLOW))[1:],
         ],
-        # Nothing a guest writes outlives it, and what it only reads would make the host write to its disk.
-        **{name: [_return(_ERRNO)] for name in ("fsync", "fdatasync")},
+        # Nothing a guest writes outlives it, and what it only reads would make the host write to its disk, or read
+        # again what it had in memory. With flags a read tells what that is.
+        **{name: [_return(_ERRNO)] for name in ("fsync", "fdatasync", "fadvise64")},
+        **{name: _among(5, (0,), _ALLOW, _return(_ERRNO | ENOTSUP)) for name in ("preadv2", "pwritev2")},
         "prlimit64": _among(0, (0,), _ALLOW, _return(_ERRNO | EPERM)),
         "ioctl": _among(1, _IOCTL_ALLOWED, _ALLOW, _return(_ERRNO | ENOTTY)),
         # Locks are granted without being taken: a guest has nobody to share a file with, and a real lock on a file of

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from . import places
-from .kernel import LayerMissing, Mistake, syscall
+from .kernel import LayerMissing, Mistake, replaced, syscall
 
 HOME = "/python"
 """Where an interpreter from outside /usr appears. Its real place may name a user."""
@@ -129,7 +129,7 @@ def _cut(part: Part) -> int:
     if part.inode:
         found = os.fstat(tree)
         if (found.st_dev, found.st_ino) != (part.device, part.inode):
-            raise Mistake(f"what is shown at {part.target} was replaced; make a new LocalSandbox for what is there now")
+            raise replaced(part.target)
     _set(tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, part.attributes)
     return tree
 
