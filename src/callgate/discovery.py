@@ -116,9 +116,7 @@ def reserved_tools(
 
     return {
         "load_value": _reserved("load_value", "handle", load, aload),
-        "search_tools": _reserved(
-            "search_tools", "query", lambda call: discovery.search(str(call.arguments["query"]))
-        ),
+        "search_tools": _reserved("search_tools", "query", lambda call: discovery.search(str(call.arguments["query"]))),
         "describe_tool": _reserved(
             "describe_tool", "name", lambda call: discovery.describe(str(call.arguments["name"]))
         ),
