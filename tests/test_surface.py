@@ -1,4 +1,4 @@
-"""Stubs, the surface and what a program can find out itself."""
+"""The surface and what a program can find out itself."""
 
 from __future__ import annotations
 
@@ -6,61 +6,9 @@ import ast
 
 import pytest
 
-from callgate import Catalogue, Tool, ToolFailed, tool
-from callgate.discovery import describe, search
-from callgate.schema import stub
+from callgate import Catalogue, CodeRunner, Tool, ToolFailed, tool
+from callgate.discovery import Discovery
 from callgate.surface import definition
-
-TEXT = {"type": "string"}
-
-
-def made(properties, required=(), **options):
-    schema = {"type": "object", "properties": properties, "required": list(required)}
-    schema |= options.pop("schema", {})
-    return Tool(name="f", input_schema=schema, **options)
-
-
-@pytest.mark.parametrize(
-    ("one", "expected"),
-    [
-        pytest.param(made({}), "def f()", id="nothing"),
-        pytest.param(
-            made({"a": TEXT}, ["a"], description="Say a. And b."), "def f(a: str): Say a.", id="first sentence"
-        ),
-        pytest.param(
-            made({"b": {"enum": ["x", "y"], "default": "x"}, "a": TEXT}, ["a"]),
-            "def f(a: str, b: Literal['x', 'y'] = 'x')",
-            id="required first, enum, default",
-        ),
-        pytest.param(
-            made({"a": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None}}),
-            "def f(a: int | None = None)",
-            id="optional",
-        ),
-        pytest.param(
-            made(
-                {"a": {"type": "array", "items": {"$ref": "#/$defs/R"}}},
-                ["a"],
-                schema={"$defs": {"R": {"type": "object", "properties": {"x": {"type": "number"}}}}},
-            ),
-            'def f(a: list[{"x": float}])',
-            id="reference",
-        ),
-        pytest.param(
-            made({}, output_schema={"type": "array", "items": {"type": "integer"}}),
-            "def f() -> list[int]",
-            id="returns",
-        ),
-        pytest.param(made({"from-date": TEXT}, ["from-date"]), "def f(**arguments)", id="no identifier"),
-    ],
-)
-def test_stubs(one, expected):
-    assert stub("f", one) == expected
-
-
-def test_a_recursive_schema_ends():
-    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/N"}}}
-    assert "dict" in stub("f", made({"a": {"$ref": "#/$defs/N"}}, schema={"$defs": {"N": node}}))
 
 
 def test_the_definition_is_one_tool_with_one_argument_and_a_line_per_tool():
@@ -75,6 +23,51 @@ def test_the_definition_is_one_tool_with_one_argument_and_a_line_per_tool():
     assert shown["description"].endswith(
         "def find_orders(user: str, limit: int = 10) -> list[str]: Find the orders of a user."
     )
+
+
+def many(count):
+    return Catalogue(
+        Tool(
+            name=f"{('get', 'find', 'put')[n % 3]}_thing_{n}",
+            description=f"Handle the thing number {n} of the warehouse.",
+            input_schema={"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]},
+        )
+        for n in range(count)
+    )
+
+
+def test_a_catalogue_above_the_budget_is_searched_and_the_text_stays_flat():
+    sizes = {count: len(definition(many(count))["description"]) for count in (100, 300, 3_000, 10_000)}
+    assert "def get_thing_0(at: str)" in definition(many(100))["description"]
+    assert max(sizes.values()) <= 25_500
+    assert sizes[10_000] < sizes[100]
+    text = definition(many(3_000))["description"]
+    assert "3000 tools, too many to list" in text
+    assert "Most names begin with: find (1000), get (1000), put (1000)" in text
+    assert "def " not in text
+    assert "def get_thing_0(" in definition(many(3_000), stub_tokens=10**6)["description"]
+
+
+@pytest.mark.parametrize("name", ["getThing", "get_thing"])
+def test_groups_are_words_and_bounded(name):
+    names = [Tool(name=f"{chr(97 + n % 26)}{n // 26}{name}{k}") for n in range(500) for k in range(2)]
+    text = definition(Catalogue(names), stub_tokens=10)["description"]
+    assert "a0 (2)" in text or "a0get (2)" in text
+    assert len(text.partition("Most names begin with: ")[2]) <= 1_200
+
+
+def test_one_program_searches_reads_and_calls(sandbox):
+    def price(at: str) -> str:
+        """Tell the price of a banana."""
+        return f"7 at {at}"
+
+    runner = CodeRunner(Catalogue([tool(effect="read")(price), *many(500)]), sandbox=sandbox)
+    outcome = runner.run(
+        "hit = search_tools('banana price')[0]\n"
+        "arguments = describe_tool(hit['name'])['input_schema']['properties']\n"
+        "call_tool(hit['name'], **{name: 'x' for name in arguments})"
+    )
+    assert outcome.value == "7 at x"
 
 
 def test_tools_only_for_direct_use_are_not_shown():
@@ -103,11 +96,13 @@ def catalogue():
 
 
 def test_search_finds_tools_by_words():
-    assert search(catalogue(), "orders of user")[0]["name"] == "find_orders"
-    assert search(catalogue(), "zebra") == []
+    discovery = Discovery(catalogue())
+    assert discovery.search("orders of user")[0]["name"] == "find_orders"
+    assert discovery.search("zebra") == discovery.search("") == discovery.search("the of") == []
 
 
 def test_describe_gives_the_whole_schema_or_says_how_to_find_one():
-    assert describe(catalogue(), "refund")["description"] == "Give money back for an order."
+    discovery = Discovery(catalogue())
+    assert discovery.describe("refund")["description"] == "Give money back for an order."
     with pytest.raises(ToolFailed, match="search_tools"):
-        describe(catalogue(), "nope")
+        discovery.describe("nope")

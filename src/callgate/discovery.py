@@ -6,16 +6,18 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from callgate.calls import Result
 from callgate.codec import JSON, digest
 from callgate.errors import ToolFailed
 from callgate.journal import JournalStore
-from callgate.schema import stub
+from callgate.search import Index, index_of
+from callgate.stubs import Stubs
 from callgate.tools import Call, Catalogue, Tool
 
-__all__ = ["reserved_tools", "search"]
+__all__ = ["Discovery", "reserved_tools"]
 
 QUERY_CHARS = 1_000
 """Characters of a query that are looked at."""
@@ -23,51 +25,61 @@ FOUND = 10
 """Tools that `search_tools` returns at most."""
 
 
-def search(catalogue: Catalogue, query: str) -> list[dict[str, JSON]]:
-    """Return the tools whose names and descriptions share most words with query, best first.
+class Discovery:
+    """What a program can find out about the tools of a catalogue; made ready when it is first asked.
 
-    Each is {"name": the function to call, "stub": its signature and description in one line}.
+    Args:
+        catalogue: the tools.
     """
-    wanted = _words(query[:QUERY_CHARS])
-    scored: list[tuple[int, str]] = []
-    for name, one in catalogue.functions.items():
-        score = 2 * len(wanted & _words(one.name)) + len(wanted & _words(one.description))
-        if score:
-            scored.append((score, name))
-    scored.sort(key=lambda pair: -pair[0])
-    return [{"name": name, "stub": stub(name, catalogue.functions[name])} for _, name in scored[:FOUND]]
 
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._functions = catalogue.functions
+        self._tools = {one.name: function for function, one in catalogue.functions.items()}
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower()))
+    @cached_property
+    def stubs(self) -> Stubs:
+        """The lines of the tools."""
+        return Stubs(self._functions)
 
+    @cached_property
+    def _index(self) -> Index:
+        return index_of(self._functions.items())
 
-def describe(catalogue: Catalogue, name: str) -> dict[str, JSON]:
-    """Return a tool's stub, its whole description and its schemas.
+    def search(self, query: str) -> list[dict[str, JSON]]:
+        """Return the tools whose names, descriptions and arguments fit query best.
 
-    Raises:
-        ToolFailed: if no tool has that name or function name.
-    """
-    one = catalogue.functions.get(name) or catalogue.tools.get(name)
-    if one is None or "code" not in one.callers:
-        raise ToolFailed(f"there is no tool {name!r}; search_tools(query) finds tools")
-    function = next(key for key, tool in catalogue.functions.items() if tool is one)
-    return {
-        "name": function,
-        "stub": stub(function, one),
-        "description": one.description,
-        "input_schema": dict(one.input_schema),
-        "output_schema": dict(one.output_schema) if one.output_schema is not None else None,
-    }
+        Each is {"name": the function to call, "stub": its signature and the first sentence of its description}.
+        """
+        names = list(self._functions)
+        found = [names[at] for at in self._index.best(query[:QUERY_CHARS], FOUND)]
+        return [{"name": name, "stub": self.stubs.one(name)} for name in found]
+
+    def describe(self, name: str) -> dict[str, JSON]:
+        """Return a tool's stub, its whole description and its schemas.
+
+        Raises:
+            ToolFailed: if no tool has that name or function name.
+        """
+        function = name if name in self._functions else self._tools.get(name)
+        if function is None:
+            raise ToolFailed(f"there is no tool {name!r}; search_tools(query) finds tools")
+        one = self._functions[function]
+        return {
+            "name": function,
+            "stub": self.stubs.one(function),
+            "description": one.description,
+            "input_schema": dict(one.input_schema),
+            "output_schema": dict(one.output_schema) if one.output_schema is not None else None,
+        }
 
 
 def reserved_tools(
-    catalogue: Catalogue, store: JournalStore, kept_key: Callable[[str], str], most: int
+    discovery: Discovery, store: JournalStore, kept_key: Callable[[str], str], most: int
 ) -> dict[str, Tool]:
     """Return load_value, search_tools and describe_tool for one action, by name.
 
     Args:
-        catalogue: the action's.
+        discovery: of the action's tools.
         store: where values are kept.
         kept_key: turns a handle into the key of the action's own thread.
         most: bytes that the values a program loads may take together; one may always be loaded.
@@ -104,11 +116,9 @@ def reserved_tools(
 
     return {
         "load_value": _reserved("load_value", "handle", load, aload),
-        "search_tools": _reserved(
-            "search_tools", "query", lambda call: search(catalogue, str(call.arguments["query"]))
-        ),
+        "search_tools": _reserved("search_tools", "query", lambda call: discovery.search(str(call.arguments["query"]))),
         "describe_tool": _reserved(
-            "describe_tool", "name", lambda call: describe(catalogue, str(call.arguments["name"]))
+            "describe_tool", "name", lambda call: discovery.describe(str(call.arguments["name"]))
         ),
     }
 

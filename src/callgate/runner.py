@@ -15,7 +15,7 @@ from callgate.action import Action, first_lines, journal_of, kept_key, new_actio
 from callgate.calls import CallState
 from callgate.codec import JSON
 from callgate.decisions import decision_line, outcomes_of
-from callgate.discovery import reserved_tools
+from callgate.discovery import Discovery, reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
 from callgate.driver_threads import drive
@@ -92,7 +92,7 @@ class CodeRunner:
         Journal(key=journal_key)  # or the first action would find out that the key is none
         self._seal = journal_key
         self._on_event = on_event
-        self._workers = Workers()
+        self._workers, self._discovery = Workers(), Discovery(self.catalogue)
         self._functions: dict[str, JSON] = {
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
@@ -306,7 +306,7 @@ class CodeRunner:
 
     def _pass(self, action: Action, guest: Guest, invoke: Invoke) -> Pass:
         reserved = reserved_tools(
-            self.catalogue, self._store, functools.partial(kept_key, action.journal), action.limits.frame_mb << 20
+            self._discovery, self._store, functools.partial(kept_key, action.journal), action.limits.frame_mb << 20
         )
         policy = Policy({**self.catalogue.tools, **reserved}, self._approvals, action.limits, self._admit)
         gate = Gate(

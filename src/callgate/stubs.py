@@ -1,0 +1,154 @@
+"""Tools as Python a model reads: one line each, and the types they share.
+
+    def find_orders(user: str, status: Literal['open', 'paid'] = 'open', limit: int = 10) -> list[Order]: Find orders.
+
+A line holds the names, types and defaults of the arguments, the first sentence of the description, and what is said of
+arguments where their names do not say it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+from callgate.codec import JSON, is_object
+from callgate.schema import Types, default_of, is_name
+from callgate.tools import Tool
+
+__all__ = ["Stubs", "first_sentence"]
+
+PROSE_CHARS = 100
+"""Characters of what is said of one argument."""
+
+SHARED_BY = 3
+"""Tools whose descriptions begin with the same sentences, from which on those are said once."""
+
+_SENTENCE = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+(?=[^a-z])|(?<=[\u3002\uff01\uff1f])")
+"""Between two sentences."""
+_LABEL = re.compile(r"(?:tool )?description:\s*", re.IGNORECASE)
+_WORD = re.compile(r"[a-z]+|[A-Z][a-z]*|\d+")
+_PLAIN = frozenset(
+    """a an the of to in on at for by with from and or is are be it its this that these those which whether if as not
+    can will your you must should may when used use using given specified specify provide provided input value values
+    argument parameter param field string str integer int number float boolean bool list array object dict optional
+    required default defaults name id identifier text type set get include all any each one only also e g i true false
+    none null""".split()  # noqa: SIM905 - as a list it would be forty lines
+)
+"""Words of a description that say nothing a name and a type do not."""
+
+
+class Stubs:
+    """The lines of some tools.
+
+    Sentences with which the descriptions of several tools begin are said once, in a line above theirs.
+
+    Args:
+        functions: function name to tool.
+    """
+
+    def __init__(self, functions: Mapping[str, Tool]) -> None:
+        self._functions = functions
+        self._beginnings = _shared_beginnings(one.description for one in functions.values())
+
+    def text(self, names: Iterable[str] | None = None) -> str:
+        """Return the lines for some of the tools, or for all: the types they share first."""
+        types, groups = Types(), dict[str, list[str]]({"": []})
+        for name in self._functions if names is None else names:
+            one = self._functions[name]
+            beginning = self._beginning(one)
+            groups.setdefault(beginning, []).append(_line(name, one, one.description[len(beginning) :], types))
+        lines = [*types.lines, *groups.pop("")]
+        for beginning, members in groups.items():
+            lines += [f"# {_one_line(_LABEL.sub('', beginning))}", *members]
+        return "\n".join(lines)
+
+    def one(self, name: str) -> str:
+        """Return the lines for one tool, without what its description has in common with others."""
+        types, one = Types(), self._functions[name]
+        line = _line(name, one, one.description[len(self._beginning(one)) :], types)
+        return "\n".join([*types.lines, line])
+
+    def _beginning(self, one: Tool) -> str:
+        return next((each for each in self._beginnings if one.description.startswith(each)), "")
+
+
+def first_sentence(description: str) -> str:
+    """Return the first sentence of a description, on one line."""
+    paragraph = _one_line(description.strip().split("\n\n")[0])
+    return _SENTENCE.split(paragraph, maxsplit=1)[0].strip()
+
+
+def _line(name: str, one: Tool, description: str, types: Types) -> str:
+    properties: Mapping[str, JSON] = one.input_schema.get("properties") or {}
+    ordered = sorted(properties, key=lambda key: key not in one.required)
+    parameters = [_parameter(key, properties[key], one, types) for key in ordered if is_name(key)]
+    if odd := [key for key in ordered if not is_name(key)]:
+        parameters.append(f"**arguments: {_odd_names(odd, properties, one, types)}")
+    returns = ""
+    if one.output_schema:
+        returns = f" -> {types.annotation(dict(one.output_schema), one.output_schema, f'{name}_result')}"
+    doc = first_sentence(_LABEL.sub("", description.strip(), count=1))
+    notes = "; ".join(_notes({key: properties[key] for key in ordered}, f"{name} {doc}"))
+    said = f"{doc} ({notes})" if doc and notes else doc or notes
+    return f"def {name}({', '.join(parameters)}){returns}" + (f": {said}" if said else "")
+
+
+def _parameter(key: str, schema: JSON, one: Tool, types: Types) -> str:
+    text = f"{key}: {types.annotation(schema, one.input_schema, key)}"
+    if key in one.required:
+        return text
+    return f"{text} = {default_of(schema) or '...'}"
+
+
+def _odd_names(keys: Iterable[str], properties: Mapping[str, JSON], one: Tool, types: Types) -> str:
+    """Return the type of arguments whose names are no identifiers."""
+    fields = {key: properties[key] for key in keys}
+    schema: dict[str, JSON] = {"type": "object", "properties": fields, "required": list(one.required)}
+    return types.annotation(schema, one.input_schema, f"{one.name}_arguments")
+
+
+def _notes(properties: Mapping[str, JSON], said: str) -> list[str]:
+    """Return what to know of arguments beyond their names and types."""
+    notes: list[str] = []
+    for key, schema in properties.items():
+        if not is_object(schema):
+            continue
+        text = schema.get("description")
+        note = first_sentence(text) if isinstance(text, str) else ""
+        if note and _says_more(note, f"{key} {said}", schema):
+            notes.append(f"{key}: {_cut(note)}")
+        elif isinstance(schema.get("format"), str):
+            notes.append(f"{key}: {schema['format']}")
+    return notes
+
+
+def _says_more(note: str, said: str, schema: Mapping[str, JSON]) -> bool:
+    """Say whether a description holds words that neither the name, the type nor the tool's own description has."""
+    known = _words(said) | _PLAIN | {word for one in schema.get("enum", ()) for word in _words(str(one))}
+    return len(_words(note) - known) >= 3
+
+
+def _words(text: str) -> set[str]:
+    """Return the words of a text, in the singular."""
+    return {word.lower().rstrip("s") if len(word) > 3 else word.lower() for word in _WORD.findall(text)}
+
+
+def _cut(text: str) -> str:
+    text = text.rstrip(".")
+    return text if len(text) <= PROSE_CHARS else text[: PROSE_CHARS - 1].rsplit(" ", 1)[0] + "…"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _shared_beginnings(descriptions: Iterable[str]) -> list[str]:
+    """Return the sentences, up to four, with which at least `SHARED_BY` descriptions begin and go on; longest first."""
+    counted, whole = Counter[str](), set[str]()
+    for text in descriptions:
+        whole.add(text.strip())
+        counted.update(text[: one.end()] for one in islice(_SENTENCE.finditer(text), 4))
+    often = (text for text, count in counted.items() if count >= SHARED_BY and text.strip() not in whole)
+    return sorted(often, key=len, reverse=True)
