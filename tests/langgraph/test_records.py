@@ -27,7 +27,7 @@ class Shop:
 
     def __init__(self, says: Any = None) -> None:
         self.done: list[str] = []
-        self.salary = 4711
+        self.salary = 4_711_147_114
         self.asked: list[str] = []
 
         def reconcile(call: Any) -> Any:
@@ -72,13 +72,13 @@ def test_a_read_whose_result_no_journal_holds_is_called_again(changed: bool, use
     graph = shop.graph(journal=journal)
     program = "high = salary_of(name='ann') > 4000\npay(n=1)\nhigh"
     call(graph, {"messages": [asks(code(program))]}, CONFIG, use_async=use_async)
-    shop.salary = 5000 if changed else 4711
+    shop.salary = 5_000_000_017 if changed else 4_711_147_114
     end = call(graph, APPROVED, CONFIG, use_async=use_async)
     assert shop.done == ["salary ann", "salary ann", "pay 1"]
     assert text_of(end) == "true"
     (answer,) = answers(end)
-    assert "4711" not in json.dumps(answer.artifact) + json.dumps(list(journal._lines.values()))
-    assert "5000" not in json.dumps(answer.artifact)
+    assert "4711147114" not in json.dumps(answer.artifact) + json.dumps(list(journal._lines.values()))
+    assert "5000000017" not in json.dumps(answer.artifact)
 
 
 @both_ways
