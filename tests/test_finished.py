@@ -39,10 +39,10 @@ def failing(reason: str) -> str:
 
 @tool
 async def never() -> None:
-    """Return when nobody waits any more."""
+    """Return long after the program gave up."""
     import asyncio
 
-    await asyncio.sleep(30)
+    await asyncio.sleep(1)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -160,7 +161,9 @@ def test_no_kill_at_any_step_repeats_a_write(
 ) -> None:
     every, actions = (1, 1) if shape == "node" else (5, 2)
     given = {"shape": shape, "durability": durability, "actions": actions}
-    assert kill_everywhere(lives, life_of, kind, every=every, again=again, **given) >= 20
+    kills = kill_everywhere(lives, life_of, kind, every=every, again=again, **given)
+    sys.stderr.write(f"{kind}, {shape}, durability {durability}: {kills} kills\n")
+    assert kills >= 20
 
 
 @pytest.mark.parametrize("kind", DURABLE)
