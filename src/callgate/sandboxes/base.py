@@ -163,7 +163,10 @@ class Guest(Protocol):
         ...
 
     def cpu_seconds(self) -> float:
-        """Return the processor time used so far; 0.0 where it cannot be known."""
+        """Return the processor time used so far, in seconds; 0.0 where it cannot be known.
+
+        Of a guest that is gone by itself, the most that it can have used.
+        """
         ...
 
     def kill(self) -> None:

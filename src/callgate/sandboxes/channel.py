@@ -24,6 +24,9 @@ AHEAD = 16
 CHUNK = 1 << 16
 """Bytes read at a time; below the size from which the allocator asks the kernel for each buffer."""
 
+CORES = os.cpu_count() or 1
+"""Processors that a guest can use at once."""
+
 
 LOOK_SECONDS = 0.005
 """Between two looks at whether a sandbox went away."""
@@ -57,6 +60,8 @@ class SocketGuest:
         self._end, self._cpu, self._lost = kill, cpu, lost
         self._ending_seconds = ending_seconds
         self._used = 0.0
+        self._measured: float | None = None
+        """When, by the monotonic clock."""
         self._lock = threading.Lock()
         self._users = 0  # operations inside the socket now; the last one closes it after kill()
         self._killed = False
@@ -212,10 +217,14 @@ class SocketGuest:
             loop.remove_writer(descriptor)
 
     def cpu_seconds(self) -> float:
-        """Return the processor time used so far, in seconds; the last known figure once the guest is gone."""
+        """Return the processor time used so far, in seconds; after `kill`, the last figure.
+
+        Of a guest that is gone by itself it is the most that it can have used: all cores since it was last measured.
+        """
         with self._lock:
-            if not self._killed:
-                self._measure()
+            if not self._killed and not self._measure() and self._measured is not None:
+                self._used += (time.monotonic() - self._measured) * CORES
+                self._measured = None
             return self._used
 
     def kill(self) -> None:
@@ -266,9 +275,14 @@ class SocketGuest:
         with suppress(BlockingIOError):
             os.read(self._bell, CHUNK)
 
-    def _measure(self) -> None:
-        with suppress(OSError):
+    def _measure(self) -> bool:
+        """Measure the processor time; False where the process is gone."""
+        try:
             self._used = max(self._used, self._cpu())
+        except OSError:
+            return False
+        self._measured = time.monotonic()
+        return True
 
     def _close(self) -> None:
         loop = self._loop
