@@ -184,10 +184,10 @@ class Watched:
 
 def watch(life: Life) -> None:
     """Make moments of everything that callgate stores."""
-    carry_out, acarry_out = saving.carry_out, saving.acarry_out
+    ask, aask = saving.ask, saving.aask
     for module in (checkpoint_journal, stale_resume):
-        module.carry_out = lambda saver, steps: carry_out(Watched(saver, life), steps)  # type: ignore[assignment]
-        module.acarry_out = lambda saver, steps: acarry_out(Watched(saver, life), steps)  # type: ignore[assignment]
+        module.ask = lambda saver, asks: ask(Watched(saver, life), asks)  # type: ignore[assignment]
+        module.aask = lambda saver, asks: aask(Watched(saver, life), asks)  # type: ignore[assignment]
 
 
 def slowed(life: Life, saver: Any) -> Any:

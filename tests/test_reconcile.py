@@ -33,7 +33,7 @@ class Bank:
         self.awaited, self.sandbox, self.store = kind != "sync", sandbox, Dying()
         self.ledger, self.asked, self.puts = [], [], []
         self.answer, self.limits = self.look_up, Limits()
-        self.hangs, self.released = False, threading.Event()
+        self.hangs, self.released, self.paid = False, threading.Event(), threading.Event()
 
         def hook(call):
             self.asked.append((call.id, call.tool, call.arguments))
@@ -51,6 +51,8 @@ class Bank:
         @tool(reconcile=ahook if kind == "async hook" else waiting_hook)
         def pay(amount: int) -> int:
             self.ledger.append(amount)
+            if len(self.ledger) == 2:
+                self.paid.set()
             return amount * 10
 
         @tool
@@ -210,6 +212,7 @@ def test_two_are_asked_about_in_one_go(bank):
     bank.store.at = '"e":"done"'
     with pytest.raises(JournalError):
         bank.run(program)
+    assert bank.paid.wait(60)  # a process that died would have taken the second payment with it, or made it
     outcome = bank.resume()
     assert (outcome.status, outcome.value) == ("completed", [10, 20])
     assert sorted(bank.ledger) == [1, 2]

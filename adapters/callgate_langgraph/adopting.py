@@ -18,7 +18,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from callgate.errors import JournalError
 from callgate_langgraph.placement import Place
 from callgate_langgraph.rows import Chain, append_row, read_rows
-from callgate_langgraph.saving import Ask, Steps, get_tuple
+from callgate_langgraph.saving import Ask, Asks, get_tuple
 
 __all__ = ["Origin", "adopt", "find_origin"]
 
@@ -35,7 +35,7 @@ _Levels = Sequence[tuple[str, str]]
 """Namespace and checkpoint id of nested graphs, outermost first."""
 
 
-def find_origin(place: Place, own: CheckpointTuple | None, chain_at: Callable[[Place], Chain]) -> Steps[Origin | None]:
+def find_origin(place: Place, own: CheckpointTuple | None, chain_at: Callable[[Place], Chain]) -> Asks[Origin | None]:
     """Return the journal that a node run should adopt; None if there is none.
 
     Args:
@@ -73,7 +73,7 @@ def _finished(found: CheckpointTuple | None, task: str | None) -> bool:
 
 def _find_elsewhere(
     place: Place, own: CheckpointTuple | None, chain_at: Callable[[Place], Chain]
-) -> Steps[Origin | None]:
+) -> Asks[Origin | None]:
     """Return the journal of the same node in an earlier run of the graphs around it."""
     originals: list[list[str]] = [[]] * len(place.levels)
     for at, level in enumerate(place.levels):
@@ -108,7 +108,7 @@ def _find_elsewhere(
     return (chain, lines) if lines and not _finished(found, below or chain.task) else None
 
 
-def _originals(place: Place, level: tuple[str, str]) -> Steps[list[str]]:
+def _originals(place: Place, level: tuple[str, str]) -> Asks[list[str]]:
     """Return the ids of the checkpoints that one is a copy of a copy of, nearest first."""
     namespace, checkpoint = level
     ids: list[str] = []
@@ -154,7 +154,7 @@ def _task_below(levels: _Levels, apart: int) -> str | None:
     return inside.partition("|")[0].partition(":")[2] or None
 
 
-def adopt(origin: Origin, own: Chain) -> Steps[None]:
+def adopt(origin: Origin, own: Chain) -> Asks[None]:
     """Go on with a journal under a key of our own.
 
     Raises:

@@ -11,17 +11,15 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from callgate.action import KEPT
 from callgate.errors import JournalError
 from callgate.journal import JournalStore
 from callgate_langgraph.adopting import adopt, find_origin
 from callgate_langgraph.placement import HasExecutionInfo, Place, place_of
 from callgate_langgraph.rows import Chain, append_row, read_rows, taken
-from callgate_langgraph.saving import Steps, acarry_out, carry_out, get_tuple, pause
+from callgate_langgraph.saving import Asks, aask, ask, get_tuple, pause
 
 __all__ = ["AfterCheckpoint", "CheckpointJournal", "Durability", "checkpoint_journal", "starts_write"]
-
-KEPT = "kept/"
-"""Begins the keys of values that belong to the whole thread."""
 
 WAIT_SECONDS = 5.0
 """How long the rows of this checkpoint and of those around it are waited for."""
@@ -92,11 +90,11 @@ class CheckpointJournal:
             JournalError: if another run appended, the checkpointer failed, or a write is about to start that a crash
                 would lose and `require_durable` was asked for.
         """
-        carry_out(self._place.saver, self._append(key, position, lines))
+        ask(self._place.saver, self._append(key, position, lines))
 
     async def aappend(self, key: str, position: int, lines: Sequence[str]) -> None:
         """The awaitable twin of `append`."""
-        await acarry_out(self._place.saver, self._append(key, position, lines))
+        await aask(self._place.saver, self._append(key, position, lines))
 
     def read(self, key: str) -> list[str]:
         """Return the lines under key; see `JournalStore.read`.
@@ -106,11 +104,11 @@ class CheckpointJournal:
         Raises:
             JournalError: if the lines were changed, another run goes on with them, or the checkpointer failed.
         """
-        return carry_out(self._place.saver, self._read(key))
+        return ask(self._place.saver, self._read(key))
 
     async def aread(self, key: str) -> list[str]:
         """The awaitable twin of `read`."""
-        return await acarry_out(self._place.saver, self._read(key))
+        return await aask(self._place.saver, self._read(key))
 
     # ---- for lines that are kept elsewhere
 
@@ -121,19 +119,19 @@ class CheckpointJournal:
             JournalError: as `append`.
         """
         if starts_write(lines):
-            carry_out(self._place.saver, self._rows_are_stored())
+            ask(self._place.saver, self._rows_are_stored())
 
     async def abefore(self, lines: Sequence[str]) -> None:
         """The awaitable twin of `before`."""
         if starts_write(lines):
-            await acarry_out(self._place.saver, self._rows_are_stored())
+            await aask(self._place.saver, self._rows_are_stored())
 
     # ---- both ways
 
     def _chain(self, place: Place, key: str) -> Chain:
         return Chain(place, key, of_thread=key.startswith(KEPT))
 
-    def _append(self, key: str, position: int, lines: Sequence[str]) -> Steps[None]:
+    def _append(self, key: str, position: int, lines: Sequence[str]) -> Asks[None]:
         chain = self._chains.pop(key, None)  # back when all went well: after a failure nobody knows what is stored
         if chain is None:
             chain = self._chain(self._place, key)
@@ -148,7 +146,7 @@ class CheckpointJournal:
         yield from append_row(chain, lines, read_back=not once or getattr(self._place.saver, "pipe", None) is not None)
         self._chains[key] = chain
 
-    def _read(self, key: str) -> Steps[list[str]]:
+    def _read(self, key: str) -> Asks[list[str]]:
         chain = self._chain(self._place, key)
         lines = yield from read_rows(chain)
         if not lines and not chain.of_thread:
@@ -156,7 +154,7 @@ class CheckpointJournal:
         self._chains[key] = chain
         return lines
 
-    def _adopted(self, chain: Chain) -> Steps[list[str]]:
+    def _adopted(self, chain: Chain) -> Asks[list[str]]:
         if self._own is None and self._found is None:
             if self._place.may_fork or self._place.ancestors:
                 yield from self._look()
@@ -170,7 +168,7 @@ class CheckpointJournal:
 
     # ---- the checkpoint's own rows
 
-    def _rows_are_stored(self) -> Steps[None]:
+    def _rows_are_stored(self) -> Asks[None]:
         """Wait for the rows that a crash would be resumed from, once."""
         if self.durability is None:
             found = self._found or (yield from self._look())
@@ -184,7 +182,7 @@ class CheckpointJournal:
                 "or leave out require_durable"
             )
 
-    def _look(self) -> Steps[Durability]:
+    def _look(self) -> Asks[Durability]:
         """Wait for our own row and those of the graphs around, once."""
         reason = yield from self._missing()
         if not reason and type(self._place.saver) is InMemorySaver:
@@ -192,7 +190,7 @@ class CheckpointJournal:
         self._found = Durability(holds=not reason, reason=reason)
         return self._found
 
-    def _missing(self) -> Steps[str]:
+    def _missing(self) -> Asks[str]:
         """Return why a row is not there; nothing if all are."""
         place = self._place
         if place.only_at_exit:

@@ -22,16 +22,21 @@ from langgraph.types import Interrupt, interrupt
 
 from callgate import UsageError
 from callgate.codec import digest, encode
-from callgate_langchain.guards import is_list
 from callgate_langgraph.keeping import Keeping
+from callgate_langgraph.upstream import (
+    CALL,
+    CHECKPOINTER,
+    RESUME,
+    RESUME_MAP,
+    SCRATCHPAD,
+    SEND,
+    answers_given,
+    has_untaken_answer,
+    scratchpad_of,
+)
 
 __all__ = ["Interrupted", "NodeInterrupts", "Scope", "scoped"]
 
-_SCRATCHPAD = "__pregel_scratchpad"
-"""Where LangGraph keeps the answers to interrupts of the running task. None of these has a public name."""
-
-_CHECKPOINTER, _RESUME_MAP = "__pregel_checkpointer", "__pregel_resume_map"
-_SEND, _CALL, _RESUME = "__pregel_send", "__pregel_call", "__resume__"
 _NAMESPACE = "checkpoint_ns"
 
 
@@ -62,29 +67,27 @@ class NodeInterrupts:
     @property
     def given(self) -> int:
         """How many answers this task was given so far."""
-        return len(getattr(_scratchpad(self._config), "resume", ()))
+        return len(answers_given(self._config))
 
     @property
     def resumed(self) -> bool:
         """Whether anybody has answered a question of this task, or the run came with an answer."""
-        look = getattr(_scratchpad(self._config), "get_null_resume", None)
-        return bool(self.given) or (look is not None and look(False) is not None)
+        return bool(self.given) or has_untaken_answer(self._config)
 
     def fill(self, count: int) -> None:
         """Put something in place of answers that were heard and then lost in a crash.
 
         So each question has a position, and an id, that no other question of this task had.
         """
-        given = getattr(_scratchpad(self._config), "resume", None)
-        if is_list(given):
-            given.extend([None] * (count - len(given)))
+        given = answers_given(self._config)
+        given.extend([None] * (count - len(given)))
 
     def pass_by(self, count: int) -> None:
         """Leave behind the positions below count: they are of questions asked before.
 
         So a function around this node that asks somebody itself, before or after it, meets its own answers.
         """
-        counter = getattr(_scratchpad(self._config), "interrupt_counter", None)
+        counter = getattr(scratchpad_of(self._config), "interrupt_counter", None)
         while counter is not None and self._passed < count:
             self._passed = counter() + 1
 
@@ -106,7 +109,7 @@ class NodeInterrupts:
         Raises:
             UsageError: without a checkpointer.
         """
-        if self._config.get("configurable", {}).get(_CHECKPOINTER) is None:
+        if self._config.get("configurable", {}).get(CHECKPOINTER) is None:
             raise UsageError(
                 "a tool call waits for a human, and there is no checkpointer to wait in: "
                 "run the node in a graph that is compiled with one, as in compile(checkpointer=InMemorySaver())"
@@ -211,19 +214,19 @@ def scoped(
     configurable = dict(changed.get("configurable", {}))
     if namespace := configurable.get(_NAMESPACE):
         configurable[_NAMESPACE] = f"{namespace}|callgate:{marker[:32]}"
-    if nested or _RESUME_MAP in configurable:
-        configurable[_RESUME_MAP] = nested
-    if (send := configurable.get(_SEND)) is not None:
-        configurable[_SEND] = functools.partial(_send_others, send)
-    if (call := configurable.get(_CALL)) is not None:
-        configurable[_CALL] = _own_tasks(call, int(marker[:12], 16), nested)
+    if nested or RESUME_MAP in configurable:
+        configurable[RESUME_MAP] = nested
+    if (send := configurable.get(SEND)) is not None:
+        configurable[SEND] = functools.partial(_send_others, send)
+    if (call := configurable.get(CALL)) is not None:
+        configurable[CALL] = _own_tasks(call, int(marker[:12], 16), nested)
     scope.config = {**changed, "configurable": configurable}
     return scope
 
 
 def _send_others(send: Callable[[list[tuple[str, Any]]], None], writes: Sequence[tuple[str, Any]]) -> None:
     """Write what a tool writes to the graph, but for the answers to its interrupts: those are kept elsewhere."""
-    if others := [one for one in writes if one[0] != _RESUME]:
+    if others := [one for one in writes if one[0] != RESUME]:
         send(others)
 
 
@@ -244,7 +247,7 @@ def _own_tasks(call: Any, first: int, nested: Mapping[str, Any]) -> Any:
         if not dataclasses.is_dataclass(found) or isinstance(found, type):
             return cast(Any, found)
         config = _changed(cast(Any, found).config, call_counter=counter, get_null_resume=_no_answer)
-        configurable = {**config.get("configurable", {}), _RESUME_MAP: nested}
+        configurable = {**config.get("configurable", {}), RESUME_MAP: nested}
         return dataclasses.replace(found, config={**config, "configurable": configurable})
 
     return functools.partial(whole.func, task, *whole.args[1:], **whole.keywords)
@@ -258,15 +261,11 @@ def _no_answer(consume: bool = False) -> None:
     return None
 
 
-def _scratchpad(config: RunnableConfig) -> Any:
-    return config.get("configurable", {}).get(_SCRATCHPAD)
-
-
 def _changed(config: RunnableConfig, **fields: Any) -> RunnableConfig:
     """Return a config with another scratchpad."""
-    scratchpad = _scratchpad(config)
+    scratchpad = scratchpad_of(config)
     if not dataclasses.is_dataclass(scratchpad) or isinstance(scratchpad, type):
         return config
     names = {field.name for field in dataclasses.fields(scratchpad)}
     changed = dataclasses.replace(scratchpad, **{key: value for key, value in fields.items() if key in names})
-    return {**config, "configurable": {**config.get("configurable", {}), _SCRATCHPAD: changed}}
+    return {**config, "configurable": {**config.get("configurable", {}), SCRATCHPAD: changed}}

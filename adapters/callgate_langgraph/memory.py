@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from callgate import MemoryJournal
+from callgate.action import KEPT
 from callgate_langgraph.checkpoint_journal import starts_write
 
 __all__ = ["KeptValues", "NodeMemory", "RunMemory"]
-
-KEPT = "kept/"
-"""Begins the keys of values that belong to a thread, not to one node run."""
 
 _MOST_CHARS = 64 << 20
 """Characters of values kept per node; the oldest go first."""

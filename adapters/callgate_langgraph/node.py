@@ -44,6 +44,7 @@ from callgate_langgraph.plain import PlainCalls
 from callgate_langgraph.state import channels_of, read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
 from callgate_langgraph.turn import Turn, ref_of
+from callgate_langgraph.upstream import RUNTIME
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["CodeActNode"]
 
 logger = logging.getLogger("callgate")
-
-_RUNTIME = "__pregel_runtime"
-"""Where LangGraph puts the runtime that nodes are given. It has no public name."""
 
 _NOT_GIVEN: Any = object()
 
@@ -252,10 +250,10 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> Steps[Any]:
         """Run the calls of one entry of a node run."""
         config = ensure_config(config)
-        runtime: Runtime[Any] | None = kwargs.get("runtime") or config.get("configurable", {}).get(_RUNTIME)
+        runtime: Runtime[Any] | None = kwargs.get("runtime") or config.get("configurable", {}).get(RUNTIME)
         if runtime is None:
             raise ValueError(f"Missing required config key 'N/A' for '{self.name}'.")  # as ToolNode says it
-        config = {**config, "configurable": {**config.get("configurable", {}), _RUNTIME: runtime}}
+        config = {**config, "configurable": {**config.get("configurable", {}), RUNTIME: runtime}}
         state = inlined_state(input)
         state = read_state(config) if state is None else state
         keeping, forget = self._keeping(calls, state, config, runtime)

@@ -10,14 +10,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import ExecutionInfo
 
+from callgate_langgraph.upstream import CHECKPOINTER, DURABILITY, REPLAY, RESUME_MAP
+
 __all__ = ["HasExecutionInfo", "Place", "place_of"]
-
-_CHECKPOINTER = "__pregel_checkpointer"
-"""Where LangGraph puts the checkpointer of the run; the one a nested graph was compiled with does not count there. It
-has no public name, and is the only one of its kind this journal needs."""
-
-_DURABILITY, _REPLAY, _RESUME_MAP = "__pregel_durability", "__pregel_replay_state", "__pregel_resume_map"
-"""Hints without a public name. Where they are missing, more is waited for."""
 
 
 class HasExecutionInfo(Protocol):
@@ -95,7 +90,7 @@ def place_of(runtime: HasExecutionInfo, config: RunnableConfig) -> Place | None:
         config: of the same.
     """
     configurable: Mapping[str, Any] = config.get("configurable", {})
-    info, found = runtime.execution_info, configurable.get(_CHECKPOINTER)
+    info, found = runtime.execution_info, configurable.get(CHECKPOINTER)
     if info is None or info.thread_id is None or not isinstance(found, BaseCheckpointSaver):
         return None
     saver = cast("BaseCheckpointSaver[Any]", found)
@@ -110,9 +105,9 @@ def place_of(runtime: HasExecutionInfo, config: RunnableConfig) -> Place | None:
         task=info.task_id,
         node="|".join(part.partition(":")[0] for part in inside.split("|")),
         ancestors=tuple(one for one in around.items() if len(one[0]) < len(namespace)),
-        only_at_exit=configurable.get(_DURABILITY) == "exit",
-        may_fork=_REPLAY not in configurable or configurable[_REPLAY] is not None,
-        by_interrupt_id=bool(configurable.get(_RESUME_MAP)),
+        only_at_exit=configurable.get(DURABILITY) == "exit",
+        may_fork=REPLAY not in configurable or configurable[REPLAY] is not None,
+        by_interrupt_id=bool(configurable.get(RESUME_MAP)),
     )
 
 

@@ -21,7 +21,7 @@ from langgraph.checkpoint.base import Checkpoint
 
 from callgate.errors import JournalError
 from callgate_langgraph.placement import Place
-from callgate_langgraph.saving import Ask, Steps, get_tuple
+from callgate_langgraph.saving import Ask, Asks, get_tuple
 
 __all__ = ["CHANNEL", "Chain", "append_row", "read_rows", "taken"]
 
@@ -155,7 +155,7 @@ def taken(chain: Chain, position: int) -> JournalError:
     return JournalError(f"journal {chain.key!r} does not end at line {position}: another run appended to it")
 
 
-def read_rows(chain: Chain) -> Steps[list[str]]:
+def read_rows(chain: Chain) -> Asks[list[str]]:
     """Move a new chain to the end of what is stored and return the lines."""
     lines: list[str] = []
     while True:
@@ -170,7 +170,7 @@ def read_rows(chain: Chain) -> Steps[list[str]]:
             return lines
 
 
-def append_row(chain: Chain, lines: Sequence[str], *, read_back: bool) -> Steps[None]:
+def append_row(chain: Chain, lines: Sequence[str], *, read_back: bool) -> Asks[None]:
     """Write one row at the end of a chain.
 
     Args:
@@ -202,7 +202,7 @@ def _opening(nonce: str) -> str:
     return f'{{"nonce": "{nonce}"'
 
 
-def _stored(chain: Chain) -> Steps[dict[str, object] | None]:
+def _stored(chain: Chain) -> Asks[dict[str, object] | None]:
     """Return the rows of the last chunk by task id, None if it is not there."""
     found = yield from get_tuple(chain.config)
     if found is None:

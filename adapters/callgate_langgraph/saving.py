@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Generator
@@ -14,8 +15,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 
 from callgate.errors import JournalError
+from callgate_langgraph.steps import Step, Steps, acarry_out, carry_out
 
-__all__ = ["Ask", "Steps", "acarry_out", "carry_out", "get_tuple", "pause"]
+__all__ = ["Ask", "Asks", "aask", "ask", "get_tuple", "pause"]
 
 T = TypeVar("T")
 
@@ -27,18 +29,69 @@ class Ask(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-Steps: TypeAlias = Generator[Ask, Any, T]
+Asks: TypeAlias = Generator[Ask, Any, T]
 """Yields what to ask, is sent the answer, returns a T."""
 
 
-def get_tuple(config: RunnableConfig) -> Steps[CheckpointTuple | None]:
+def get_tuple(config: RunnableConfig) -> Asks[CheckpointTuple | None]:
     """Read a checkpoint and its writes; None if it is not stored."""
     return (yield Ask("get_tuple", (config,)))
 
 
-def pause(seconds: float) -> Steps[None]:
+def pause(seconds: float) -> Asks[None]:
     """Wait."""
     yield Ask("sleep", (seconds,))
+
+
+def ask(saver: BaseCheckpointSaver[Any], asks: Asks[T]) -> T:
+    """Ask in this thread, by the sync methods of a saver.
+
+    Raises:
+        JournalError: if the saver fails, or this is the thread of an async saver's event loop.
+    """
+    _not_on_its_loop(saver)
+    return carry_out(_steps(saver, asks))
+
+
+async def aask(saver: BaseCheckpointSaver[Any], asks: Asks[T]) -> T:
+    """The awaitable twin of `ask`."""
+    return await acarry_out(_steps(saver, asks))
+
+
+def _steps(saver: BaseCheckpointSaver[Any], asks: Asks[T]) -> Steps[T]:
+    answer: Any = None
+    while True:
+        try:
+            one = asks.send(answer)
+        except StopIteration as end:
+            return end.value
+        try:
+            answer = yield Step(functools.partial(_answer, saver, one), functools.partial(_aanswer, saver, one))
+        except Exception as error:
+            raise JournalError(
+                f"{type(saver).__name__}.{one.method} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _answer(saver: BaseCheckpointSaver[Any], one: Ask) -> Any:
+    if one.method == "sleep":
+        return time.sleep(*one.arguments)
+    if one.method == "list":
+        return _listed(saver, *one.arguments)
+    with _atomic(saver, one):
+        return getattr(saver, one.method)(*one.arguments)
+
+
+async def _aanswer(saver: BaseCheckpointSaver[Any], one: Ask) -> Any:
+    if one.method == "sleep":
+        return await asyncio.sleep(*one.arguments)
+    if one.method == "list" and isinstance(saver, InMemorySaver):
+        return _listed(saver, *one.arguments)
+    if one.method == "list":
+        config, wanted = one.arguments
+        return [found async for found in saver.alist(config, filter=wanted)]
+    with _atomic(saver, one):  # held by InMemorySaver only, which never waits
+        return await getattr(saver, f"a{one.method}")(*one.arguments)
 
 
 _ATTEMPTS = 10
@@ -47,59 +100,8 @@ _memory = threading.Lock()
 """InMemorySaver looks whether a write is there and stores it in two steps."""
 
 
-def _atomic(saver: BaseCheckpointSaver[Any], ask: Ask) -> AbstractContextManager[Any]:
-    return _memory if type(saver) is InMemorySaver and ask.method == "put_writes" else nullcontext()
-
-
-def carry_out(saver: BaseCheckpointSaver[Any], steps: Steps[T]) -> T:
-    """Carry out steps in this thread, by the sync methods of a saver.
-
-    Raises:
-        JournalError: if the saver fails, or this is the thread of an async saver's event loop.
-    """
-    _not_on_its_loop(saver)
-    answer: Any = None
-    while True:
-        try:
-            ask = steps.send(answer)
-        except StopIteration as end:
-            return end.value
-        if ask.method == "sleep":
-            answer = time.sleep(*ask.arguments)
-            continue
-        try:
-            if ask.method == "list":
-                answer = _listed(saver, *ask.arguments)
-                continue
-            with _atomic(saver, ask):
-                answer = getattr(saver, ask.method)(*ask.arguments)
-        except Exception as error:
-            raise _failed(saver, ask, error) from error
-
-
-async def acarry_out(saver: BaseCheckpointSaver[Any], steps: Steps[T]) -> T:
-    """The awaitable twin of `carry_out`."""
-    answer: Any = None
-    while True:
-        try:
-            ask = steps.send(answer)
-        except StopIteration as end:
-            return end.value
-        if ask.method == "sleep":
-            answer = await asyncio.sleep(*ask.arguments)
-            continue
-        try:
-            if ask.method == "list" and isinstance(saver, InMemorySaver):
-                answer = _listed(saver, *ask.arguments)
-                continue
-            if ask.method == "list":
-                config, wanted = ask.arguments
-                answer = [one async for one in saver.alist(config, filter=wanted)]
-                continue
-            with _atomic(saver, ask):  # held by InMemorySaver only, which never waits
-                answer = await getattr(saver, f"a{ask.method}")(*ask.arguments)
-        except Exception as error:
-            raise _failed(saver, ask, error) from error
+def _atomic(saver: BaseCheckpointSaver[Any], one: Ask) -> AbstractContextManager[Any]:
+    return _memory if type(saver) is InMemorySaver and one.method == "put_writes" else nullcontext()
 
 
 def _listed(saver: BaseCheckpointSaver[Any], config: RunnableConfig, wanted: dict[str, Any]) -> list[CheckpointTuple]:
@@ -108,10 +110,6 @@ def _listed(saver: BaseCheckpointSaver[Any], config: RunnableConfig, wanted: dic
         with suppress(RuntimeError):  # it goes through a dict that another thread may be adding to
             return list(saver.list(config, filter=wanted))
     return list(saver.list(config, filter=wanted))
-
-
-def _failed(saver: BaseCheckpointSaver[Any], ask: Ask, error: Exception) -> JournalError:
-    return JournalError(f"{type(saver).__name__}.{ask.method} failed: {type(error).__name__}: {error}")
 
 
 def _not_on_its_loop(saver: BaseCheckpointSaver[Any]) -> None:

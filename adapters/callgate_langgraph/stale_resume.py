@@ -15,18 +15,13 @@ from langgraph.types import Interrupt
 
 from callgate_langchain.guards import is_list
 from callgate_langgraph.placement import HasExecutionInfo, Place, place_of
-from callgate_langgraph.saving import Ask, Steps, acarry_out, carry_out, get_tuple, pause
+from callgate_langgraph.saving import Ask, Asks, aask, ask, get_tuple, pause
+from callgate_langgraph.upstream import INTERRUPT, NO_TASK, RESUME, answers_given, has_untaken_answer
 
 __all__ = ["aclear_stale_resume", "ainterrupts_shown", "clear_stale_resume", "interrupts_shown"]
 
-NO_TASK, RESUME, INTERRUPT = "00000000-0000-0000-0000-000000000000", "__resume__", "__interrupt__"
-"""Under which answers and questions stand. Both channels are overwritten, and None as the answer counts as none."""
-
 LANDING_SECONDS = 2.0
 """How long an answer that is still being stored is waited for."""
-
-_SCRATCHPAD = "__pregel_scratchpad"
-"""Where LangGraph keeps the answers to interrupts of the running task. It has no public name."""
 
 
 def clear_stale_resume(runtime: HasExecutionInfo, config: RunnableConfig, *, heard: bool = True) -> None:
@@ -45,15 +40,15 @@ def clear_stale_resume(runtime: HasExecutionInfo, config: RunnableConfig, *, hea
         JournalError: if the checkpointer failed.
     """
     place = place_of(runtime, config)
-    if place is not None and (heard or _untaken(config)):
-        carry_out(place.saver, _clear(place, _answers(config), heard))
+    if place is not None and (heard or has_untaken_answer(config)):
+        ask(place.saver, _clear(place, list(answers_given(config)), heard))
 
 
 async def aclear_stale_resume(runtime: HasExecutionInfo, config: RunnableConfig, *, heard: bool = True) -> None:
     """The awaitable twin of `clear_stale_resume`."""
     place = place_of(runtime, config)
-    if place is not None and (heard or _untaken(config)):
-        await acarry_out(place.saver, _clear(place, _answers(config), heard))
+    if place is not None and (heard or has_untaken_answer(config)):
+        await aask(place.saver, _clear(place, list(answers_given(config)), heard))
 
 
 def interrupts_shown(runtime: HasExecutionInfo, config: RunnableConfig) -> list[Interrupt]:
@@ -69,28 +64,16 @@ def interrupts_shown(runtime: HasExecutionInfo, config: RunnableConfig) -> list[
         JournalError: if the checkpointer failed.
     """
     place = place_of(runtime, config)
-    return carry_out(place.saver, _shown(place)) if place is not None else []
+    return ask(place.saver, _shown(place)) if place is not None else []
 
 
 async def ainterrupts_shown(runtime: HasExecutionInfo, config: RunnableConfig) -> list[Interrupt]:
     """The awaitable twin of `interrupts_shown`."""
     place = place_of(runtime, config)
-    return await acarry_out(place.saver, _shown(place)) if place is not None else []
+    return await aask(place.saver, _shown(place)) if place is not None else []
 
 
-def _answers(config: RunnableConfig) -> list[Any]:
-    """Return what the interrupts of this task were answered."""
-    given = getattr(config.get("configurable", {}).get(_SCRATCHPAD), "resume", None)
-    return list(given) if is_list(given) else []
-
-
-def _untaken(config: RunnableConfig) -> bool:
-    """Say whether this run was given an answer that no interrupt has taken."""
-    look = getattr(config.get("configurable", {}).get(_SCRATCHPAD), "get_null_resume", None)
-    return look is not None and look(False) is not None
-
-
-def _clear(place: Place, answers: list[Any], heard: bool) -> Steps[None]:
+def _clear(place: Place, answers: list[Any], heard: bool) -> Asks[None]:
     if place.only_at_exit:
         return
     known = _writes((yield from get_tuple(place.own())), place.task, RESUME)
@@ -113,7 +96,7 @@ def _clear(place: Place, answers: list[Any], heard: bool) -> Steps[None]:
         yield Ask("put_writes", (root, [(RESUME, None)], NO_TASK))
 
 
-def _shown(place: Place) -> Steps[list[Interrupt]]:
+def _shown(place: Place) -> Asks[list[Interrupt]]:
     found = yield from get_tuple(place.own())
     values = [one for value in _writes(found, place.task, INTERRUPT) for one in (value if is_list(value) else [*value])]
     return [one for one in values if isinstance(one, Interrupt)]

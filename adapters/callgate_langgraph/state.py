@@ -14,6 +14,7 @@ from langgraph.graph.message import add_messages  # pyright: ignore[reportMissin
 from pydantic import BaseModel
 
 from callgate_langchain.guards import is_dict, is_list
+from callgate_langgraph.upstream import READ
 
 __all__ = ["Channels", "SeenState", "channels_of", "read_state"]
 
@@ -21,14 +22,10 @@ logger = logging.getLogger("callgate")
 
 Channels = Mapping[str, BaseChannel[Any, Any, Any]]
 
-_READ = "__pregel_read"
-"""Where LangGraph puts the function that reads the graph's channels; `ToolNode` takes the state of a bare tool call
-from it. It has no public name."""
-
 
 def channels_of(config: RunnableConfig) -> Channels | None:
     """Return the channels of the graph that runs, None outside a graph."""
-    arguments = getattr(config.get("configurable", {}).get(_READ), "args", ())
+    arguments = getattr(config.get("configurable", {}).get(READ), "args", ())
     found = arguments[1] if len(arguments) > 1 else None
     return cast(Channels, found) if isinstance(found, Mapping) else None
 
@@ -36,7 +33,7 @@ def channels_of(config: RunnableConfig) -> Channels | None:
 def read_state(config: RunnableConfig) -> dict[str, Any]:
     """Return the state of the graph that runs, as `ToolNode` reads it; {} outside a graph."""
     channels = channels_of(config)
-    return config.get("configurable", {})[_READ](list(channels), True) if channels is not None else {}
+    return config.get("configurable", {})[READ](list(channels), True) if channels is not None else {}
 
 
 class SeenState:

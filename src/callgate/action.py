@@ -18,7 +18,11 @@ from callgate.recording import Recording
 from callgate.sandboxes.base import Sandbox, frame
 from callgate.tools import Catalogue
 
-__all__ = ["Action", "first_lines", "journal_of", "kept_key", "new_action", "opening"]
+__all__ = ["KEPT", "Action", "first_lines", "journal_of", "kept_key", "new_action", "opening"]
+
+
+KEPT = "kept/"
+"""Begins the keys of kept values, which belong to a thread and not to one action."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,4 +159,4 @@ def journal_of(action_key: str, lines: list[str], *, seal: bytes | None = None, 
 def kept_key(journal: Journal, handle: str) -> str:
     """Return where a kept value is stored: with its thread, never across threads."""
     thread = journal.header["thread"]
-    return f"kept/{len(thread)}/{thread}/{handle}"
+    return f"{KEPT}{len(thread)}/{thread}/{handle}"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from callgate.action import kept_key
+from callgate.action import KEPT, kept_key
 from callgate.codec import NotJSON, decode, is_object
 from callgate.errors import CallgateError, UsageError
 from callgate.journal import Journal
@@ -125,8 +125,9 @@ class _Database:
 
     def actions(self) -> list[str]:
         """Return the keys of actions, oldest first: not of kept values, nor of what an adapter notes beside them."""
-        query = "SELECT key, line FROM callgate_journal WHERE position = 0 AND key NOT LIKE 'kept/%'"
-        headers = {key: header for key, line in self._connection.execute(query) if (header := _header(line))}
+        query = "SELECT key, line FROM callgate_journal WHERE position = 0 AND key NOT LIKE ?"
+        found = self._connection.execute(query, (f"{KEPT}%",))
+        headers = {key: header for key, line in found if (header := _header(line))}
         return sorted(headers, key=lambda key: headers[key])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from callgate.action import opening
+from callgate.action import KEPT, opening
 from callgate.calls import CallState
 from callgate.codec import JSON, digest, encode
 from callgate.driver import Pass
@@ -170,7 +170,7 @@ def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"
         opening=opening(journal.header, limits, _functions(journal)),
         store=store,
         key="",
-        kept=lambda handle: f"kept/{handle}",
+        kept=lambda handle: f"{KEPT}{handle}",
         limits=limits,
         invoke=_refuse,
         listen=None,

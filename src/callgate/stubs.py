@@ -52,11 +52,10 @@ class Stubs:
         self._functions = functions
         self._beginnings = _shared_beginnings(one.description for one in functions.values())
 
-    def text(self, names: Iterable[str] | None = None) -> str:
-        """Return the lines for some of the tools, or for all: the types they share first."""
+    def text(self) -> str:
+        """Return the lines: the types that tools share first."""
         types, groups = Types(), dict[str, list[str]]({"": []})
-        for name in self._functions if names is None else names:
-            one = self._functions[name]
+        for name, one in self._functions.items():
             beginning = self._beginning(one)
             groups.setdefault(beginning, []).append(_line(name, one, one.description[len(beginning) :], types))
         lines = [*types.lines, *groups.pop("")]

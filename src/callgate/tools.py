@@ -89,7 +89,8 @@ class Tool:
     reconcile: Callable[[Call], Any] | None = None
     """Finds out how a write ended that a crash cut off; it may return an awaitable. It is given the call as it ran and
     answers as a human would: {"type": "done", "value"}, {"type": "failed", "message"}, "run again" if nothing happened,
-    or None if it cannot tell: then a human is asked. It may be asked about the same call again."""
+    or None if it cannot tell: then a human is asked. It may be asked about the same call again, and while the call is
+    still on its way: "run again" is for what neither happened nor can happen any more."""
 
     def __post_init__(self) -> None:
         if not self.name:
