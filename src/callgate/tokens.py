@@ -1,0 +1,63 @@
+"""How many tokens a text is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from callgate.errors import UsageError
+
+__all__ = ["ApproximateTokens", "ExactTokens", "TokenCounter"]
+
+CHARS_PER_TOKEN = 4
+"""As langchain-core's `count_tokens_approximately` has it."""
+
+
+class TokenCounter(Protocol):
+    """Counts tokens."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text."""
+        ...
+
+
+class ApproximateTokens:
+    """A token for every four characters, rounded up. Dense rows of figures are up to twice as many."""
+
+    name = "characters / 4"
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text."""
+        return -(-len(text) // CHARS_PER_TOKEN)
+
+
+class ExactTokens:
+    """Counts by an encoding of tiktoken, which the extra `tokens` installs.
+
+    Args:
+        encoding: of OpenAI's; other vendors' are not public. tiktoken loads it from the network, once, or from the
+            directory that TIKTOKEN_CACHE_DIR names.
+
+    Raises:
+        UsageError: without tiktoken, or for an encoding it does not know or cannot load.
+    """
+
+    def __init__(self, encoding: str = "o200k_base") -> None:
+        try:
+            import tiktoken  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise UsageError("counting exactly needs tiktoken: pip install 'callgate[tokens]'") from None
+        try:
+            self._encoding = tiktoken.get_encoding(encoding)
+        except Exception as error:
+            text = f"tiktoken has no encoding {encoding!r} at hand: {type(error).__name__}"
+            raise UsageError(f"{text}; without a network, set TIKTOKEN_CACHE_DIR to where it is") from error
+        self.name = encoding
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text; what looks like a special token is text, too."""
+        return len(self._encoding.encode(text, disallowed_special=()))
