@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import shlex
 import shutil
 import signal
 import tempfile
@@ -135,7 +136,10 @@ class ControlPlane:
         home = Path(tempfile.mkdtemp(prefix="callgate-e2b-")).resolve()
         for name in ("tmp", "out"):
             (home / name).mkdir()
-        environment = {**self._environment, "HOME": str(home), **(given.get("envVars") or {})}
+        # A login shell sets PATH anew; this is what a template's own profile would do.
+        (home / ".bash_profile").write_text(f"export PATH={shlex.quote(self._environment['PATH'])}\n")
+        stands_in = {"HOME": str(home), "CALLGATE_LOOPBACK": str(home / "tmp")}
+        environment = {**self._environment, **stands_in, **(given.get("envVars") or {})}
         processes, files = Processes(home, environment, self._faults), Files(home)
         now = time.time()
         machine = Machine(

@@ -31,7 +31,7 @@ class Files:
 
     def path(self, given: str) -> Path:
         """Return where a path of the sandbox lies on this machine."""
-        path = Path(given)
+        path = Path(given.removeprefix("~/"))
         if path.is_absolute() and not path.is_relative_to(self._home):
             path = self._home / "root" / given.lstrip("/")
         found = (self._home / path).resolve()

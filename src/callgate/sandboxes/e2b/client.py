@@ -1,0 +1,75 @@
+"""The E2B SDK: imported when it is needed, and its errors sorted by what can be done about them."""
+
+from __future__ import annotations
+
+import importlib
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from callgate.errors import LimitExceeded, SandboxError, SandboxLost, SandboxUnavailable
+
+if TYPE_CHECKING:
+    from e2b import E2B
+
+__all__ = ["Trouble", "client", "refused", "trouble"]
+
+INSTALL = "pip install 'callgate[e2b]'"
+
+
+class Trouble(Enum):
+    """What an error of the SDK means for a sandbox."""
+
+    GONE = "gone"
+    """The sandbox is not there any more."""
+    ENDED = "ended"
+    """The process in it is not there any more."""
+    UNCLEAR = "unclear"
+    """Nobody knows; trying again may help."""
+
+
+def client(options: dict[str, Any]) -> E2B:
+    """Return the SDK's client with these connection options.
+
+    Raises:
+        SandboxUnavailable: if the SDK is not installed, or too old.
+    """
+    try:
+        sdk = importlib.import_module("e2b")
+    except ImportError as error:
+        raise SandboxUnavailable(
+            f"E2BSandbox needs the E2B SDK: {INSTALL}", missing=["e2b"], reasons=[str(error)], cure=INSTALL
+        ) from error
+    if not hasattr(sdk, "E2B"):
+        raise SandboxUnavailable(
+            f"this version of the E2B SDK is too old: {INSTALL}", missing=["e2b>=2.58"], cure=INSTALL
+        )
+    return sdk.E2B(**options)
+
+
+def trouble(error: BaseException) -> Trouble:
+    """Return what an error of the SDK means."""
+    sdk = importlib.import_module("e2b.exceptions")
+    if isinstance(error, sdk.SandboxNotRunningException | sdk.SandboxNotFoundException):
+        return Trouble.GONE
+    return Trouble.ENDED if isinstance(error, sdk.NotFoundException) else Trouble.UNCLEAR
+
+
+def refused(error: BaseException, doing: str) -> SandboxError | LimitExceeded:
+    """Return what to tell somebody who asked for a sandbox of an error of the SDK; nothing ran.
+
+    Args:
+        error: of the SDK.
+        doing: what failed, as "no sandbox could be made".
+    """
+    sdk = importlib.import_module("e2b.exceptions")
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, SandboxError):
+        return error
+    if isinstance(error, sdk.AuthenticationException):
+        cure = "give E2BSandbox(api_key=...) or set E2B_API_KEY"
+        return SandboxUnavailable(f"E2B does not accept the API key; {cure}", missing=["an API key"], reasons=[text])
+    if isinstance(error, sdk.RateLimitException):
+        return LimitExceeded(f"{doing}: E2B's limit of sandboxes or requests is used up", tool="", limit="guests")
+    if isinstance(error, sdk.InvalidArgumentException | sdk.TemplateException):
+        return SandboxUnavailable(f"{doing}: {error}", missing=["the sandbox asked for"], reasons=[text])
+    return SandboxLost(f"{doing}: {text}")

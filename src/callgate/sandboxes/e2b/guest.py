@@ -1,0 +1,166 @@
+"""A guest in an E2B sandbox, for threads and for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from callgate.limits import Limits
+from callgate.sandboxes.e2b.session import Session
+
+if TYPE_CHECKING:
+    from callgate.sandboxes.e2b.engine import Engine
+
+__all__ = ["E2BGuest"]
+
+WINDOW = 1 << 25
+"""Bytes that may be on their way to a guest before whoever sends waits."""
+FULL = 1 << 22
+"""Bytes that nobody has taken yet, at which no more are read."""
+STALE = 0.5
+"""Seconds after which the processor time is asked for anew."""
+
+
+class E2BGuest:
+    """The `Guest` of `callgate.sandboxes.base` whose process is in an E2B sandbox.
+
+    Args:
+        engine: has the sandboxes.
+        limits: of the action.
+        killed: is called once, when it is killed.
+    """
+
+    pid = None
+
+    def __init__(self, engine: Engine, limits: Limits, killed: Callable[[], None]) -> None:
+        self._engine, self._killed_once = engine, killed
+        self._changed = threading.Condition()
+        self._arrived: deque[bytes] = deque()
+        self._held = 0
+        self._full = False
+        self._woken = self._gone = self._killed = self._was_lost = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._asked = 0.0
+        self.session = Session(engine, limits, deliver=self._deliver, over=self._end)
+
+    # ---- the driver's side
+
+    def send(self, data: bytes, timeout: float | None) -> None:
+        """Send whole frames; see `Guest.send`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.session.unheard > WINDOW and not self._over():
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError("the guest does not read what it is sent")
+            time.sleep(0.01)
+        self._engine.post(self.session.send, data)
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        """Return the next bytes, b"" or None; see `Guest.receive`."""
+        with self._changed:
+            self._changed.wait_for(self._anything, timeout)
+            return self._pop()
+
+    def wake(self) -> None:
+        """Make the running or the next `receive` or `areceive` return None at once."""
+        with self._changed:
+            self._woken = True
+            self._tell()
+
+    async def asend(self, data: bytes, timeout: float | None) -> None:
+        """The awaitable twin of `send`."""
+        async with asyncio.timeout(timeout):
+            while self.session.unheard > WINDOW and not self._over():  # noqa: ASYNC110 - it is another loop's
+                await asyncio.sleep(0.01)
+        self._engine.post(self.session.send, data)
+
+    async def areceive(self) -> bytes | None:
+        """Return the next bytes, b"" or None; see `Guest.areceive`."""
+        waiter = None
+        try:
+            while True:
+                with self._changed:
+                    if self._anything():
+                        return self._pop()
+                    self._waiter = waiter = asyncio.get_running_loop().create_future()
+                await waiter
+        finally:
+            with self._changed:
+                if self._waiter is waiter:
+                    self._waiter = None
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time as the sandbox last told it, and ask for it anew."""
+        now = time.monotonic()
+        if now - self._asked > STALE and not self._over():
+            self._asked = now
+            self._engine.post(self.session.ping)
+        return self.session.cpu
+
+    def kill(self) -> None:
+        """End the guest. It does not wait for the sandbox. Does nothing the second time."""
+        with self._changed:
+            if self._killed:
+                return
+            self._killed = True
+            self._arrived.clear()
+            self._tell()
+        self._engine.post(self.session.close)
+        self._killed_once()
+
+    def lost(self) -> bool:
+        """Say whether the sandbox itself went away, rather than this one guest."""
+        return self._was_lost
+
+    def _over(self) -> bool:
+        return self._gone or self._killed
+
+    def _anything(self) -> bool:
+        return bool(self._woken or self._arrived or self._gone or self._killed)
+
+    def _pop(self) -> bytes | None:
+        if self._woken:
+            self._woken = False
+            return None
+        if self._arrived:
+            data = self._arrived.popleft()
+            self._held -= len(data)
+            if self._full and not self._arrived:
+                self._full = False
+                self._engine.post(self.session.drained)
+            return data
+        return b"" if self._gone or self._killed else None
+
+    # ---- the engine's side
+
+    def _deliver(self, data: bytes) -> bool:
+        with self._changed:
+            if not self._killed:
+                self._arrived.append(data)
+                self._held += len(data)
+                self._full = self._held > FULL
+                self._tell()
+            return self._full
+
+    def _end(self, lost: bool) -> None:
+        with self._changed:
+            self._gone, self._was_lost = True, lost
+            self._tell()
+
+    def _tell(self) -> None:
+        """Rouse who waits; the lock is held."""
+        self._changed.notify_all()
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            with suppress(RuntimeError):  # its loop is closed: nobody waits
+                loop = waiter.get_loop()
+                loop.call_soon_threadsafe(_settle, waiter)
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
