@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, ToolCall
@@ -21,8 +21,7 @@ from langgraph.runtime import Runtime
 from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
 from callgate.runner import Event
-from callgate.sandboxes.base import Sandbox
-from callgate.sandboxes.shared import resolve_sandbox
+from callgate.sandboxes.shared import WhereToRun, resolve_sandbox
 from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_langchain import from_langchain
@@ -72,7 +71,8 @@ class CodeActNode(Runnable[Any, Any]):
 
     Args:
         tools: as for ToolNode; further ToolNode arguments keep their meaning.
-        sandbox: "local", or where else programs run.
+        sandbox: where programs run: "local", "e2b", "auto", a sandbox, or several of which the first that can be had is
+            taken.
         mode: what the model is shown: "json" plain tools, "code" `execute_code`, "auto" the shorter of both, and json
             where this host cannot run programs.
         routes: route name to mode.
@@ -123,7 +123,7 @@ class CodeActNode(Runnable[Any, Any]):
         self,
         tools: Sequence[BaseTool | Callable[..., Any]],
         *,
-        sandbox: Literal["local"] | Sandbox = "local",
+        sandbox: WhereToRun = "local",
         mode: str = "auto",
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,

@@ -10,7 +10,7 @@ import ast
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from callgate.action import KEPT, opening
 from callgate.calls import CallState
@@ -28,8 +28,7 @@ from callgate.policy import Policy
 from callgate.recording import Record, Recording, kept_handles, read_recording
 from callgate.reopening import read_again
 from callgate.report import report, report_unrun
-from callgate.sandboxes.base import Sandbox
-from callgate.sandboxes.shared import resolve_sandbox
+from callgate.sandboxes.shared import WhereToRun, resolve_sandbox
 from callgate.steps import End, Pause
 from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
@@ -66,7 +65,7 @@ class Replay:
 def replay(
     journal: Journal | str | Iterable[str],
     *,
-    sandbox: Literal["local"] | Sandbox = "local",
+    sandbox: WhereToRun = "local",
     kept: Kept | None = None,
     key: bytes | None = None,
     tools: Catalogue | Iterable[Tool | Callable[..., Any]] | None = None,
@@ -161,7 +160,7 @@ def _stand_ins(journal: Journal) -> dict[str, Tool]:
     return {name: Tool(name=name, input_schema={"type": "object"}) for name in sorted(named)}
 
 
-def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: Literal["local"] | Sandbox, workers: Workers) -> Pass:
+def _pass(gate: Gate, journal: Journal, limits: Limits, sandbox: WhereToRun, workers: Workers) -> Pass:
     store = MemoryJournal()
     store.append("", 0, list(journal.lines))
     return Pass(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
 from callgate.calls import CallState
@@ -31,9 +31,9 @@ from callgate.reach import Reach, reach
 from callgate.recording import Recording, kept_handles, read_recording
 from callgate.reopening import Line, aread_again, areconciled, read_again, reconciled
 from callgate.report import report, report_unrun
-from callgate.sandboxes.base import Guest, Sandbox
+from callgate.sandboxes.base import Guest
 from callgate.sandboxes.direct import DirectGuest
-from callgate.sandboxes.shared import resolve_sandbox
+from callgate.sandboxes.shared import WhereToRun, resolve_sandbox
 from callgate.steps import End, Pause
 from callgate.tools import Call, Catalogue, Tool
 from callgate.workers import Workers
@@ -53,7 +53,8 @@ class CodeRunner:
 
     Args:
         tools: the catalogue: `Tool`s or plain functions.
-        sandbox: "local", or where else programs run.
+        sandbox: where programs run: "local", "e2b", "auto", a sandbox, or several of which the first that can be had is
+            taken; see `callgate.sandboxes.shared.WhereToRun`.
         limits: of each action.
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
@@ -76,7 +77,7 @@ class CodeRunner:
         self,
         tools: Catalogue | Iterable[Tool | Callable[..., Any]],
         *,
-        sandbox: Literal["local"] | Sandbox = "local",
+        sandbox: WhereToRun = "local",
         limits: Limits | None = None,
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,

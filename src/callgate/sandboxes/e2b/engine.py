@@ -121,7 +121,7 @@ class Engine:
                 await wire.open(command(order))
             except BaseException as error:
                 await asyncio.shield(self._undo(wire))
-                if not isinstance(error, Exception) or isinstance(error, SandboxError) and not _went(error):
+                if not isinstance(error, Exception) or (isinstance(error, SandboxError) and not _went(error)):
                     raise
                 self.discard(machine)
                 if last:

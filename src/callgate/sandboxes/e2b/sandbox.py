@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from callgate.errors import LimitExceeded, SandboxUnavailable, UsageError
 from callgate.limits import Limits
+from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.engine import Engine
 from callgate.sandboxes.e2b.guest import E2BGuest
 from callgate.sandboxes.e2b.machine import Plan
@@ -53,7 +54,6 @@ class E2BSandbox:
 
     Raises:
         UsageError: for an argument that cannot work.
-        SandboxUnavailable: if the SDK is not installed.
     """
 
     def __init__(
@@ -100,7 +100,6 @@ class E2BSandbox:
         self._engine: Engine | None = None
         self._end: weakref.finalize[..., Any] | None = None
         self._closed = False
-        client_of(self._plan)
         forks.watch(self)
 
     @property
@@ -110,11 +109,23 @@ class E2BSandbox:
 
     @property
     def level(self) -> str:
-        """"vm" where each program has a user and files of its own in the micro-VM, "vm-shared" where it has not.
+        """What holds programs: "vm" where each has a user and files of its own in the micro-VM, else "vm-shared".
 
         It is E2B's word that there is a micro-VM; nothing here proves it.
         """
         return self._engine.level if self._engine is not None else "vm"
+
+    def check(self) -> str:
+        """Look whether the SDK and a key are there, without asking E2B, and return the level.
+
+        Raises:
+            SandboxUnavailable: if they are not.
+        """
+        client.client({})
+        if "api_key" not in self._plan.connection and not os.environ.get("E2B_API_KEY"):
+            cure = "give E2BSandbox(api_key=...) or set E2B_API_KEY"
+            raise SandboxUnavailable(f"there is no E2B API key; {cure}", missing=["an API key"], cure=cure)
+        return self.level
 
     def start(self, limits: Limits) -> E2BGuest:
         """Return a fresh guest; the first one, and the first one after a pause, waits for a sandbox.
@@ -122,7 +133,7 @@ class E2BSandbox:
         Raises:
             LimitExceeded: with limit "guests", if as many programs as may run are running and none ends in time, or if
                 E2B has no more sandboxes for this account. Nothing ran.
-            SandboxUnavailable: if there is no account, or no sandbox as it was asked for.
+            SandboxUnavailable: if there is no SDK, no account, or no sandbox as it was asked for.
             SandboxLost: if E2B cannot be reached.
             UsageError: if this object is closed.
         """
@@ -184,6 +195,7 @@ class E2BSandbox:
             if self._closed:
                 raise UsageError("this sandbox is closed; make a new E2BSandbox()")
             if self._engine is None:
+                self.check()
                 self._engine = Engine(self._plan, self._timing, self._idle_seconds)
                 self._end = weakref.finalize(self, self._engine.close)
             return self._engine
@@ -191,13 +203,3 @@ class E2BSandbox:
     def _full(self, limits: Limits) -> LimitExceeded:
         text = f"{self._guests} programs run already, and none ended within {limits.seconds:g} s"
         return LimitExceeded(text, tool="", limit="guests")
-
-
-def client_of(plan: Plan) -> None:
-    """Raise what keeps the SDK from being used, before anything is made."""
-    from callgate.sandboxes.e2b import client  # noqa: PLC0415
-
-    client.client({})
-    if "api_key" not in plan.connection and not os.environ.get("E2B_API_KEY"):
-        cure = "give E2BSandbox(api_key=...) or set E2B_API_KEY"
-        raise SandboxUnavailable(f"there is no E2B API key; {cure}", missing=["an API key"], cure=cure)

@@ -103,7 +103,7 @@ class ControlPlane:
             await _error(send, 401, "invalid API key")
             return
         body = await read_body(receive)
-        given = json.loads(body) if body else {}
+        given: dict[str, Any] = json.loads(body) if body else {}
         parts = [part for part in scope["path"].split("/") if part and part != "v2"]
         method = scope["method"]
         match method, parts:
@@ -139,7 +139,7 @@ class ControlPlane:
         # A login shell sets PATH anew; this is what a template's own profile would do.
         (home / ".bash_profile").write_text(f"export PATH={shlex.quote(self._environment['PATH'])}\n")
         stands_in = {"HOME": str(home), "CALLGATE_LOOPBACK": str(home / "tmp")}
-        environment = {**self._environment, **stands_in, **(given.get("envVars") or {})}
+        environment: dict[str, str] = {**self._environment, **stands_in, **(given.get("envVars") or {})}
         processes, files = Processes(home, environment, self._faults), Files(home)
         now = time.time()
         machine = Machine(
@@ -151,8 +151,8 @@ class ControlPlane:
             home=home,
             files=files,
             processes=processes,
-            process_app=ProcessASGIApplication(processes, read_max_bytes=LARGEST),  # pyright: ignore
-            files_app=FilesystemASGIApplication(files),  # pyright: ignore
+            process_app=ProcessASGIApplication(processes, read_max_bytes=LARGEST),
+            files_app=FilesystemASGIApplication(files),
             started=now,
             ends=now,
         )

@@ -20,7 +20,9 @@ class _Failing:
 
 
 class Faults:
-    """What goes wrong. May be changed at any time, from any thread; faults that happen at once are the server's methods.
+    """What goes wrong. May be changed at any time, from any thread.
+
+    Faults that happen at once are methods of the server.
 
     Args:
         seed: decides where output is split.

@@ -14,11 +14,12 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 from e2b.envd.filesystem import filesystem_pb as pb
+from e2b.envd.filesystem.filesystem_connect import Filesystem
 
 __all__ = ["Files", "read_upload"]
 
 
-class Files:
+class Files(Filesystem):
     """The `Filesystem` service, as far as it does not watch.
 
     Args:
@@ -113,10 +114,8 @@ def read_upload(headers: dict[str, str], path: str, body: bytes) -> list[tuple[s
         return [(path, gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)]
     head = f"Content-Type: {kind}\r\n\r\n".encode()
     parsed = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    return [
-        (path or part.get_filename() or "", part.get_payload(decode=True) or b"")  # pyright: ignore
-        for part in parsed.iter_parts()  # pyright: ignore
-    ]
+    parts = [(part.get_filename() or "", part.get_payload(decode=True)) for part in parsed.iter_parts()]
+    return [(path or name, data if isinstance(data, bytes) else b"") for name, data in parts]
 
 
 def told(entries: list[dict[str, str]]) -> bytes:

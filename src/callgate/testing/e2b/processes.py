@@ -19,6 +19,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 from e2b.envd.process import process_pb as pb
+from e2b.envd.process.process_connect import Process
 from protobuf import Oneof
 
 from callgate.testing.e2b.faults import Faults
@@ -49,7 +50,7 @@ class _Running:
             os.killpg(self.process.pid, number)
 
 
-class Processes:
+class Processes(Process):
     """The `Process` service.
 
     Args:

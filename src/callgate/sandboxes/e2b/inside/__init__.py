@@ -1,2 +1,1 @@
-"""What runs inside an E2B sandbox. Standard library only; shipped as one file, never imported by the host but for its
-packets."""
+"""What runs inside an E2B sandbox: standard library only, shipped as one file. The host imports but the packets."""

@@ -5,12 +5,17 @@ gets a user of its own, /tmp and /out of its own, and no way to more privileges,
 another in one machine do not find what others left. Without root it gets directories of its own, and no more.
 """
 
+# ruff: noqa: PTH101, PTH102, PTH103, PTH108, PTH112, PTH123, S103, S108
+
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import shutil
+import site
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -53,10 +58,8 @@ class Place:
         """Remove what is left of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for path in self.exchanged:
-            try:
+            with contextlib.suppress(OSError):
                 os.unlink(path)
-            except OSError:
-                pass
 
 
 def become_guest(source: str, channel: int, report: int, place: Place, limits: dict[str, Any]) -> NoReturn:
@@ -73,8 +76,6 @@ def become_guest(source: str, channel: int, report: int, place: Place, limits: d
         packages = _packages()
         names: dict[str, Any] = {"__name__": "__main__"}
         exec(compile(source, "<guest>", "exec"), names)  # noqa: S102 - our own text
-        import sys
-
         guest = sys.modules["callgate_guest"]
         _confine(place, limits, guest)
         sys.path += packages
@@ -83,16 +84,15 @@ def become_guest(source: str, channel: int, report: int, place: Place, limits: d
         os.close(report)
         os.closerange(3, channel)
         os.closerange(channel + 1, 1 << 12)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run
         os.write(report, f"{type(error).__name__}: {error}".encode())
         os._exit(1)
     guest.main.run(channel)
+    os._exit(1)
 
 
 def _packages() -> list[str]:
     """Return where installed packages lie, without running what they want to run at every start."""
-    import site
-
     found = [*site.getsitepackages(), "/usr/lib/python3/dist-packages"]
     return [path for path in dict.fromkeys(found) if os.path.isdir(path)]
 
@@ -153,8 +153,8 @@ def _limit(limits: dict[str, Any]) -> None:
         *([(resource.RLIMIT_NPROC, limits["threads"] + _MORE_THREADS)] if os.geteuid() >= _USERS else ()),
     ):
         hard = resource.getrlimit(which)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(which, (most, most))
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(which, (bound, bound))
 
 
 def _standard_descriptors() -> None:

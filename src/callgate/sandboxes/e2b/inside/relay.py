@@ -5,8 +5,11 @@ acknowledged, and ends with the host, the guest or the order to. Programs cannot
 as a user of their own. It does not believe the guest: bytes are passed on as they are.
 """
 
+# ruff: noqa: PTH103, PTH108, PTH123
+
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -248,10 +251,8 @@ class Relay:
 
     def _kill(self) -> None:
         for kill in (os.killpg, os.kill):
-            try:
+            with contextlib.suppress(OSError):
                 kill(self._pid, signal.SIGKILL)
-            except OSError:
-                pass
 
     def _quit(self) -> NoReturn:
         if not self._gone:
