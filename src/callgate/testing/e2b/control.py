@@ -72,6 +72,7 @@ class Machine:
             "diskSizeMB": 1024,
             "state": self.state,
             "metadata": self.metadata,
+            "home": str(self.home),
         }
 
 
