@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -41,20 +41,20 @@ def nothing_left() -> Iterator[None]:
 
     def there() -> tuple[set[str], int]:
         gc.collect()
-        names = {
-            thread.name
-            for thread in threading.enumerate()
-            if thread.name.startswith("callgate-") and thread.name != "callgate-tool"
-        }
-        kinds = [
-            os.readlink(f"/proc/self/fd/{one}")
-            for one in os.listdir("/proc/self/fd")
-            if os.path.lexists(f"/proc/self/fd/{one}")
-        ]
-        return names, sum(kind.startswith(("pipe:", "socket:", "anon_inode:[eventpoll]")) for kind in kinds)
+        names = {one.name for one in threading.enumerate()}
+        return {name for name in names if name.startswith("callgate-") and name != "callgate-tool"}, descriptors_now()
 
     names, descriptors = there()
     yield
-    left: Any = there()
-    assert left[0] == names
-    assert left[1] <= descriptors
+    now = there()
+    assert now[0] == names
+    assert now[1] <= descriptors
+
+
+def descriptors_now() -> int:
+    """Return how many pipes, sockets and selectors are open."""
+    kinds: list[str] = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            kinds.append(str(one.readlink()))
+    return sum(kind.startswith(("pipe:", "socket:", "anon_inode:[eventpoll]")) for kind in kinds)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
+
+from callgate import Outcome
 
 
 def until(there: Callable[[], bool], seconds: float = 15.0) -> None:
@@ -10,3 +13,9 @@ def until(there: Callable[[], bool], seconds: float = 15.0) -> None:
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def told(outcome: Outcome) -> Any:
+    """Return the error an outcome must have."""
+    assert outcome.error is not None
+    return outcome.error

@@ -102,7 +102,7 @@ class Session:
 
     def close(self) -> asyncio.Task[None]:
         """End the guest; the second time, return the same task."""
-        self._done = True
+        self._finish(lost=True)  # whoever still waits for it learns that it is gone
         self._room.set()
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
