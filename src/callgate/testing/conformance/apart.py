@@ -42,7 +42,7 @@ class Apart:
         assert SECRET not in str(outcome.value)
 
     @once
-    @needs("files")
+    @needs("host_files")
     def test_files_of_the_host_are_not_there(self, case: Case) -> None:
         """A file that every user of the host may read is not there, nor is this module's."""
         folder = Path(tempfile.mkdtemp(prefix="callgate-conformance-"))

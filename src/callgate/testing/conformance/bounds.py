@@ -16,7 +16,6 @@ from callgate.tools import tool
 __all__ = ["Bounds"]
 
 SO_FAR = "print('so far')\nx = take(n=1)\n"
-SECONDS = 0.5
 
 
 def limited(case: Case, program: str, limit: str, *tools: object, limits: Limits) -> Outcome:
@@ -38,12 +37,13 @@ class Bounds:
         """A loop that never waits, and swallows whatever is raised in it, ends soon after its time."""
         program = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
         began = time.monotonic()
-        limited(case, program, "seconds", limits=Limits(seconds=SECONDS, cpu_seconds=60))
-        assert time.monotonic() - began < SECONDS + case.patience
+        limited(case, program, "seconds", limits=case.bounded(seconds=case.brief, cpu_seconds=60))
+        assert time.monotonic() - began < case.brief + case.patience
 
+    @once
     def test_limit_seconds_ends_a_sleeping_program(self, case: Case) -> None:
         """So does one that only waits."""
-        limited(case, "import time\ntime.sleep(600)", "seconds", limits=Limits(seconds=SECONDS))
+        limited(case, "import time\ntime.sleep(600)", "seconds", limits=case.bounded(seconds=case.brief))
 
     def test_limit_seconds_ends_a_program_in_a_tool(self, case: Case) -> None:
         """Time in tools counts: one that takes too long ends the program."""
@@ -54,17 +54,18 @@ class Bounds:
             over.wait(case.patience)
 
         try:
-            limited(case, "hang()", "seconds", hang, limits=Limits(seconds=SECONDS))
+            limited(case, "hang()", "seconds", hang, limits=case.bounded(seconds=case.brief))
         finally:
             over.set()
 
+    @once
     def test_limit_seconds_ends_a_program_that_blocks_in_c(self, case: Case) -> None:
         """A read that blocks in the operating system, where no Python runs, is ended too."""
-        limited(case, "import os\nos.read(os.pipe()[0], 1)", "seconds", limits=Limits(seconds=SECONDS))
+        limited(case, "import os\nos.read(os.pipe()[0], 1)", "seconds", limits=case.bounded(seconds=case.brief))
 
     def test_what_a_killed_program_printed_is_there(self, case: Case) -> None:
         """Lines that were printed before a program is ended from outside are not lost."""
-        outcome = case.run("for n in range(50): print('line', n)\nwhile True: pass", limits=Limits(seconds=SECONDS))
+        outcome = case.run("for n in range(50): print('line', n)\nwhile True: pass", limits=case.bounded(seconds=case.brief))
         assert outcome.stdout == "".join(f"line {n}\n" for n in range(50))
 
     @needs("cpu_seconds")

@@ -114,13 +114,14 @@ class Calls:
         assert case.value(TASKS, counting.tool) == [[n, [n * 10 + i for i in range(5)]] for n in range(6)]
         assert len(counting.taken) == 30
 
+    @once
     def test_a_slow_tool_is_waited_for(self, case: Case) -> None:
         """A guest that says nothing while a tool runs is not taken for a dead one."""
         released = threading.Event()
 
         @tool(effect="read")
         def slow() -> str:
-            released.wait(0.7)
+            released.wait(0.5)
             return "there"
 
         assert case.value("print('before')\nfound = slow()\nfound + '!'", slow) == "there!"
@@ -163,7 +164,7 @@ text
 
         @tool(effect="read")
         def hang() -> str:
-            released.wait(0.5)
+            released.wait(0.3)
             return "too late"
 
         program = """

@@ -17,14 +17,14 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "cpu_seconds": "the processor time of a guest is bounded",
         "disk_mb": "the files of a guest are bounded",
         "environment": "a program sees no environment variable of the host's process",
-        "files": "a program reads no file of the host's user",
         "frames": "the suite can make a guest send any bytes, by `raw`",
+        "host_files": "a program reads no file of the host",
         "leftovers": "the suite can see what is left of guests that are over, by `leftovers`",
         "lose": "the suite can make the sandbox go away, by `lose`",
         "memory_mb": "the memory of a guest is bounded",
         "network": "a program reaches no service of the host's network",
         "processes": "a program starts and signals no process",
-        "tmp": "each guest has a /tmp of its own",
+        "tmp": "a program has a directory and a /tmp of its own, and may write there",
     }
 )
 """Name to what it means. A sandbox has each, or its class says in `lacks` why it does not."""

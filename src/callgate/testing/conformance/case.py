@@ -37,8 +37,10 @@ WALL = 1_800_000_000.0
 
 
 class Hooks(Protocol):
-    """What the suite cannot do to a sandbox by itself."""
+    """What the suite cannot know of a sandbox, or do to it, by itself; see `SandboxConformance`."""
 
+    patience: float
+    brief: float
     raw: str
 
     def lose(self, sandbox: Sandbox) -> None:
@@ -233,14 +235,12 @@ class Case:
         way: "sync" for threads, "async" for event loops.
         new: makes another sandbox like it.
         hooks: what the subclass does for the suite.
-        patience: seconds after which a check does not believe any more that something still comes.
     """
 
-    def __init__(
-        self, sandbox: Sandbox, way: Way, *, new: Callable[[], Sandbox], hooks: Hooks, patience: float
-    ) -> None:
-        self.sandbox, self.way, self.patience = sandbox, way, patience
-        self.lose, self.leftovers, self.raw = hooks.lose, hooks.leftovers, hooks.raw
+    def __init__(self, sandbox: Sandbox, way: Way, *, new: Callable[[], Sandbox], hooks: Hooks) -> None:
+        self.sandbox, self.way = sandbox, way
+        self.patience, self.brief, self.raw = hooks.patience, hooks.brief, hooks.raw
+        self.lose, self.leftovers = hooks.lose, hooks.leftovers
         self._new = new
 
     @property

@@ -57,11 +57,12 @@ open('/out/empty', 'w').close()
         outcome = case.run("with open('/out/a', 'w') as file: file.write('x')\nimport os\nos._exit(0)")
         assert (outcome.status, files(outcome)) == ("completed", {"a": b"x"})
 
+    @once
     @needs("artifacts")
     def test_a_program_that_is_killed_leaves_none(self, case: Case) -> None:
         """What was ended from outside has sent no file."""
         program = "with open('/out/a', 'w') as file: file.write('x')\nwhile True: pass"
-        outcome = case.run(program, limits=case.bounded(seconds=0.5))
+        outcome = case.run(program, limits=case.bounded(seconds=case.brief))
         assert (outcome.limit, outcome.artifacts) == ("seconds", ())
 
     @once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callgate.testing.conformance.capabilities import needs
 from callgate.testing.conformance.case import Case
 from callgate.testing.conformance.ways import once
 
@@ -103,6 +104,7 @@ total + 0
         assert case.value(program) is True
 
     @once
+    @needs("tmp")
     def test_a_program_may_write_and_read_its_own_files(self, case: Case) -> None:
         """There is a place for temporary files."""
         program = """

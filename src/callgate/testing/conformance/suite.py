@@ -51,16 +51,19 @@ class SandboxConformance(
     patience: ClassVar[float] = 20.0
     """Seconds after which a check believes that nothing comes any more; no check that passes waits for so long."""
 
+    brief: ClassVar[float] = 0.4
+    """Seconds that a program has which runs until its time is over: enough to begin, to print and to call a tool."""
+
     raw: ClassVar[str] = RAW
     """A program's lines that define `raw(data)`, which sends bytes to the host past everything that a guest checks.
     These do in a guest that is made of `callgate.sandboxes.guest_source`."""
 
     def lose(self, sandbox: Sandbox) -> None:
-        """Make a sandbox go away with all its guests, as a machine that fails does."""
+        """Make a sandbox go away, as a machine that fails does; return when its guests are gone."""
         raise NotImplementedError("say here how the sandbox goes away, or declare that it lacks 'lose'")
 
     def leftovers(self, sandbox: Sandbox) -> Collection[object]:
-        """Return what there is of a sandbox's guests, processes for instance: those that live, wait or were left."""
+        """Return what there is of a sandbox's guests, processes for instance: those that run, wait or were left over."""
         raise NotImplementedError("say here what there is of guests, or declare that it lacks 'leftovers'")
 
     # ---- what it takes
@@ -88,7 +91,7 @@ class SandboxConformance(
         if capability in self.lacks:
             pytest.skip(f"lacks {capability}: {self.lacks[capability]}")
         sandbox = _shared(request.node, make_sandbox)
-        return Case(sandbox, cast("Way", request.param), new=make_sandbox, hooks=self, patience=self.patience)
+        return Case(sandbox, cast("Way", request.param), new=make_sandbox, hooks=self)
 
     # ---- whether the declarations are true
 

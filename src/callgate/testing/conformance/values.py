@@ -35,10 +35,10 @@ def text(size: int) -> str:
 
 def pattern(size: int) -> str:
     """Return text of that length, whose every part is another one."""
-    return "".join(f"{n:07}" for n in range(size // 7 + 1))[:size]
+    return "".join(f"{n:07}{'=' * 93}" for n in range(size // 100 + 1))[:size]
 
 
-PATTERN = "def pattern(size): return ''.join(f'{n:07}' for n in range(size // 7 + 1))[:size]\n"
+PATTERN = "def pattern(size): return ''.join(f'{n:07}' + '=' * 93 for n in range(size // 100 + 1))[:size]\n"
 
 
 def nested(depth: int) -> JSON:
