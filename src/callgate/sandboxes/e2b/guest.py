@@ -123,6 +123,8 @@ class E2BGuest:
         return bool(self._woken or self._arrived or self._gone or self._killed)
 
     def _pop(self) -> bytes | None:
+        if self._killed:
+            return b""
         if self._woken:
             self._woken = False
             return None
@@ -133,7 +135,7 @@ class E2BGuest:
                 self._full = False
                 self._engine.post(self.session.drained)
             return data
-        return b"" if self._gone or self._killed else None
+        return b"" if self._gone else None
 
     # ---- the engine's side
 

@@ -93,7 +93,7 @@ class Wire:
         self._waiting_since: float | None = None
         self._nonce = ""
         self._ack_timer: asyncio.TimerHandle | None = None
-        self._unacked = 0
+        self._unacked = self._unread = 0
         self._over = self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: asyncio.Task[Any] | None = None
@@ -171,8 +171,8 @@ class Wire:
 
     @property
     def unheard(self) -> int:
-        """Bytes of which nobody knows whether they have arrived."""
-        return self._window.unheard + sum(map(len, self._queue))
+        """Bytes that are not known to have arrived, or to have been read."""
+        return self._window.unheard + self._unread + sum(map(len, self._queue))
 
     def ping(self) -> None:
         """Ask for the processor time."""
@@ -272,6 +272,8 @@ class Wire:
         if packet.kind == PING:
             with suppress(ValueError):
                 self.cpu = float(packet.text)
+        elif packet.kind == ACK and packet.text:
+            self._unread = int(packet.text)
         elif packet.kind == HELLO and packet.text == self._nonce:
             self._nonce = ""
             self._say(*window.missing())

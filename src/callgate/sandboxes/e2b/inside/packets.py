@@ -7,7 +7,7 @@ as lost; one that comes again is known by its number. Nothing is sent again by a
 number that arrived, the other side sends whatever is missing.
 
     h text   both ways: "we begin anew on this wire", text says which time; answered with the same text, and resent
-    a        both ways: only the acknowledgement
+    a bytes  both ways: only the acknowledgement; from the relay with the bytes that the guest has not taken yet
     d text   numbered, both ways: bytes of the guest's channel, as base64
     f text   numbered, both ways: bytes of the guest's channel in a file, "path size"
     p        to the relay: answered with `p seconds`, the guest's processor time

@@ -27,6 +27,8 @@ SILENCE = 90.0
 """Seconds without a word from the host after which there is none."""
 ACK_LATE = 0.1
 """Seconds that an acknowledgement waits for something to go with."""
+ACK_BYTES = 1 << 18
+"""Bytes at which it waits no longer."""
 AHEAD = 1 << 20
 """Bytes that the host has not acknowledged, at which the guest is not read any further."""
 
@@ -83,6 +85,8 @@ class Relay:
         self._channel, self._pid, self._place, self._most = channel, pid, place, most
         self._window, self._lines = Window(), Lines()
         self._to_guest: list[memoryview] = []
+        self._waiting = self._told = self._taken = 0
+        """Bytes that the guest has not read, as it was last told, and those that arrived since."""
         self._from_guest = bytearray()
         self._skip = 0
         """Bytes that the frame in hand still has."""
@@ -115,8 +119,10 @@ class Relay:
                 self._feed_guest()
             if channel & ~select.POLLOUT:
                 self._read_guest()
-            if self._owes and not ready:
-                self._say(self._window.plain(packets.ACK))
+            full = self._taken >= ACK_BYTES or (self._told >= ACK_BYTES > self._waiting)
+            if full or (self._owes and not ready):
+                self._told, self._taken = self._waiting, 0
+                self._say(self._window.plain(packets.ACK, str(self._waiting)))
 
     def _watch(self, poll: select.poll) -> None:
         if self._gone:
@@ -142,7 +148,10 @@ class Relay:
                 self._quit()
             elif packet.kind in (DATA, FILE) and window.next(packet.number):
                 self._owes = True
-                self._to_guest.append(memoryview(self._bytes_of(packet)))
+                data = self._bytes_of(packet)
+                self._taken += len(data)
+                self._waiting += len(data)
+                self._to_guest.append(memoryview(data))
                 self._feed_guest()
             elif packet.number:
                 self._owes = True  # it came again: the host has not heard that it arrived
@@ -166,6 +175,7 @@ class Relay:
         try:
             while waiting:
                 sent = self._channel.send(waiting[0])
+                self._waiting -= sent
                 if sent == len(waiting[0]):
                     waiting.pop(0)
                 else:
