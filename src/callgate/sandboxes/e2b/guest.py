@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["E2BGuest"]
 
 WINDOW = 1 << 25
-"""Bytes that may be on their way to a guest before whoever sends waits."""
+"""Bytes that a guest may not have read yet before whoever sends waits."""
+LOOK = 0.01
+"""Seconds between two looks at whether it has."""
 FULL = 1 << 22
 """Bytes that nobody has taken yet, at which no more are read."""
 STALE = 0.5
@@ -46,6 +48,7 @@ class E2BGuest:
         self._woken = self._gone = self._killed = self._was_lost = False
         self._waiter: asyncio.Future[None] | None = None
         self._asked = 0.0
+        self._sent = 0
         self.session = Session(engine, limits, deliver=self._deliver, over=self._end)
 
     # ---- the driver's side
@@ -53,11 +56,11 @@ class E2BGuest:
     def send(self, data: bytes, timeout: float | None) -> None:
         """Send whole frames; see `Guest.send`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.session.unheard > WINDOW and not self._over():
+        self._post(data)
+        while self._full_of_unread():
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError("the guest does not read what it is sent")
-            time.sleep(0.01)
-        self._engine.post(self.session.send, data)
+            time.sleep(LOOK)
 
     def receive(self, timeout: float | None) -> bytes | None:
         """Return the next bytes, b"" or None; see `Guest.receive`."""
@@ -73,10 +76,11 @@ class E2BGuest:
 
     async def asend(self, data: bytes, timeout: float | None) -> None:
         """The awaitable twin of `send`."""
-        async with asyncio.timeout(timeout):
-            while self.session.unheard > WINDOW and not self._over():  # noqa: ASYNC110 - it is another loop's
-                await asyncio.sleep(0.01)
-        self._engine.post(self.session.send, data)
+        self._post(data)
+        if self._full_of_unread():
+            async with asyncio.timeout(timeout):
+                while self._full_of_unread():  # noqa: ASYNC110 - what it waits for happens on another loop
+                    await asyncio.sleep(LOOK)
 
     async def areceive(self) -> bytes | None:
         """Return the next bytes, b"" or None; see `Guest.areceive`."""
@@ -116,6 +120,13 @@ class E2BGuest:
         """Say whether the sandbox itself went away, rather than this one guest."""
         return self._was_lost
 
+    def _post(self, data: bytes) -> None:
+        self._sent += len(data)
+        self._engine.post(self.session.send, data)
+
+    def _full_of_unread(self) -> bool:
+        return self._sent - self.session.read > WINDOW and not self._over()
+
     def _over(self) -> bool:
         return self._gone or self._killed
 
@@ -150,7 +161,7 @@ class E2BGuest:
 
     def _end(self, lost: bool) -> None:
         with self._changed:
-            self._gone, self._was_lost = True, lost
+            self._gone, self._was_lost = True, lost and not self._killed
             self._tell()
 
     def _tell(self) -> None:

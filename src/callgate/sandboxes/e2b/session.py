@@ -69,9 +69,10 @@ class Session:
         return self._wire.cpu if self._wire is not None else 0.0
 
     @property
-    def unheard(self) -> int:
-        """Bytes sent of which nobody knows whether they have arrived."""
-        return self._wire.unheard if self._wire is not None and self._recovering is None else 0
+    def read(self) -> int:
+        """Bytes that the guest has read, of all it was sent; of one that is being replaced, as if it had read all."""
+        wire = self._wire
+        return self._logged - (wire.unread if wire is not None and self._recovering is None else 0)
 
     async def start(self) -> None:
         """Start the guest.

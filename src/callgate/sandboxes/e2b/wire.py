@@ -93,7 +93,7 @@ class Wire:
         self._waiting_since: float | None = None
         self._nonce = ""
         self._ack_timer: asyncio.TimerHandle | None = None
-        self._unacked = self._unread = 0
+        self._unacked = self._unread = self._queued = 0
         self._over = self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: asyncio.Task[Any] | None = None
@@ -167,12 +167,13 @@ class Wire:
     def send(self, data: bytes) -> None:
         """Send bytes of the channel."""
         self._queue.append(data)
+        self._queued += len(data)
         self._number()
 
     @property
-    def unheard(self) -> int:
-        """Bytes that are not known to have arrived, or to have been read."""
-        return self._window.unheard + self._unread + sum(map(len, self._queue))
+    def unread(self) -> int:
+        """Bytes that are not known to have been read."""
+        return self._window.unheard + self._unread + self._queued
 
     def ping(self) -> None:
         """Ask for the processor time."""
@@ -181,6 +182,7 @@ class Wire:
     def _number(self) -> None:
         while self._queue and len(self._queue[0]) <= BY_FILE:
             data = self._queue.popleft()
+            self._queued -= len(data)
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
                 self._say(self._window.number(DATA, packets.pack(piece), len(piece)))
@@ -227,6 +229,7 @@ class Wire:
             self._wake.set()
             return
         self._queue.popleft()
+        self._queued -= len(data)
         self._say(self._window.number(FILE, f"{path} {len(data)}", len(data)))
         self._number()
 
