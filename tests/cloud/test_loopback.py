@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-e2b = pytest.importorskip("e2b", reason="needs the E2B SDK: pip install 'callgate[e2b]'")
+pytest.importorskip("e2b", reason="needs the E2B SDK: pip install 'callgate[e2b]'")
 
+import e2b
 from cloud.waiting import until
 
 from callgate.testing.e2b import LoopbackE2B
@@ -177,4 +178,4 @@ def test_a_closed_server_leaves_nothing(nothing_left: None) -> None:
         made = e2b.E2B(**server.options).Sandbox.create("base", timeout=60)
         made.commands.run("sleep 60", background=True, timeout=0)
         home = made.commands.run("pwd").stdout.strip()
-    assert not os.path.exists(home)
+    assert not Path(home).exists()

@@ -220,7 +220,7 @@ def test_cancelling_ends_the_guest(server: LoopbackE2B, sandbox: E2BSandbox) -> 
             await task
 
     asyncio.run(scene())
-    until(lambda: server.processes() == 0)
+    until(lambda: server.processes() == 1)  # what relays are forked from
 
 
 async def test_cancelling_a_start_leaves_no_guest(server: LoopbackE2B, sandbox: E2BSandbox) -> None:
@@ -258,7 +258,7 @@ def test_nothing_is_left(nothing_left: None) -> None:
         runner = CodeRunner([add, echo], sandbox=sandbox)
         runner.run(LOOP)
         asyncio.run(runner.arun("call_tool('echo', value='x' * 300_000)\nNone"))
-        until(lambda: server.processes() == 0)
+        until(lambda: server.processes() == 1)  # what relays are forked from
         home = Path(server.sandboxes()[0]["home"])
         assert list((home / "callgate-exchange").iterdir()) == []
         assert list((home / "tmp").iterdir()) == []
@@ -271,9 +271,11 @@ def test_without_a_key_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_wrong_key_is_named(server: LoopbackE2B) -> None:
-    with E2BSandbox(**{**server.options, "api_key": "e2b_0"}) as sandbox:
-        with pytest.raises(SandboxUnavailable, match="API key"):
-            sandbox.start(Limits())
+    with (
+        E2BSandbox(**{**server.options, "api_key": "e2b_0"}) as sandbox,
+        pytest.raises(SandboxUnavailable, match="API key"),
+    ):
+        sandbox.start(Limits())
 
 
 def test_a_full_account_is_a_limit(server: LoopbackE2B) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from callgate.errors import SandboxUnavailable
 from callgate.sandboxes import bundle
+from callgate.sandboxes.e2b.inside.server import CLIENT
 from callgate.sandboxes.guest_source import guest_modules
 
 __all__ = ["Machine", "Plan"]
@@ -29,7 +30,11 @@ REQUEST = 30.0
 """Seconds for one request."""
 INSTALL = 600.0
 """Seconds for packages to be installed."""
+SERVE = 5.0
+"""Seconds that the process that relays are forked from may take to come up."""
 TAIL = 500
+SOCKET = ".callgate-relays"
+"""Where it listens, below the home directory."""
 
 USER = "root"
 """Who the relay runs as; guests get users of their own."""
@@ -104,8 +109,28 @@ class Machine:
     async def _prepare(self) -> None:
         path, text = relay_source()
         await self._sandbox.files.write(f"~/{path}", text, user=USER, request_timeout=REQUEST)
-        if not self._plan.packages:
-            return
+        if self._plan.packages:
+            await self._install()
+        await self._serve()
+
+    async def _serve(self) -> None:
+        """Start the process that relays are forked from. Without it they start by themselves, and take longer."""
+        heard = asyncio.Event()
+
+        def hear(_: str) -> None:
+            heard.set()
+
+        try:
+            handle = await self._sandbox.commands.run(
+                _serving(), background=True, user=USER, timeout=0, on_stdout=hear, retain_output=False
+            )
+            async with asyncio.timeout(SERVE):
+                await heard.wait()
+            await handle.disconnect()
+        except Exception as error:  # noqa: BLE001
+            logger.debug("E2B sandbox %s: relays start by themselves: %s", self.id, error)
+
+    async def _install(self) -> None:
         names = shlex.join(self._plan.packages)
         done = await self._sandbox.commands.run(
             f"python3 -m pip install --quiet --root-user-action=ignore -- {names} 2>&1 || echo 'pip failed'",
@@ -206,13 +231,24 @@ class _Requests:
 
 
 def command(order: Mapping[str, Any]) -> str:
-    """Return what starts a relay, with memory laid out the same way each time where the machine lets it be."""
+    """Return what starts a relay."""
+    given = json.dumps(order)
+    client = ["python3", "-I", "-S", "-c", CLIENT, given, SOCKET, _python(shlex.quote(given))]
+    return f'cd "$HOME" || exit 1; exec {shlex.join(client)}'
+
+
+def _serving() -> str:
+    """Return what starts the process that relays are forked from."""
+    return f'cd "$HOME" || exit 1; {_python(f"serve {SOCKET}")}'
+
+
+def _python(arguments: str) -> str:
+    """Return what runs the relay's file, with memory laid out the same way each time where the machine lets it be."""
     path, _ = relay_source()
     return (
-        'cd "$HOME" || exit 1; set --; setarch -R true 2>/dev/null && set -- setarch -R; '
-        'exec "$@" env -i PATH="$PATH" PYTHONHASHSEED=0 TZ=UTC LANG=C.UTF-8 '
-        'CALLGATE_LOOPBACK="$CALLGATE_LOOPBACK" '
-        f"python3 -S -s -P -B {path} {shlex.quote(json.dumps(order))}"
+        "set --; setarch -R true 2>/dev/null && set -- setarch -R; "
+        'exec "$@" env -i PATH="$PATH" PYTHONHASHSEED=0 TZ=UTC LANG=C.UTF-8 CALLGATE_LOOPBACK="$CALLGATE_LOOPBACK" '
+        f"python3 -S -s -P -B {path} {arguments}"
     )
 
 
@@ -220,9 +256,8 @@ def command(order: Mapping[str, Any]) -> str:
 def relay_source() -> tuple[str, str]:
     """Return name and text of the file that is the relay, with the guest in it."""
     inside = files("callgate.sandboxes.e2b") / "inside"
-    relay = {name: (inside / f"{name}.py").read_text("utf-8") for name in ("packets", "confine", "relay")}
+    relay = {name: (inside / f"{name}.py").read_text("utf-8") for name in ("packets", "confine", "server", "relay")}
     redirect = files("callgate.testing").joinpath("redirect.py").read_text("utf-8")
-    guest = bundle.source({**guest_modules(), "redirect": redirect}, "callgate_guest.main.install()")
-    entry = f"import json, sys\n{bundle.PACKAGE}.relay.main({guest!r}, json.loads(sys.argv[1]))"
-    text = bundle.source(relay, entry)
+    guest = {**guest_modules(), "redirect": redirect}
+    text = bundle.source(relay, f"import sys\n{bundle.PACKAGE}.relay.main({guest!r}, sys.argv[1:])")
     return f"callgate-relay-{hashlib.sha256(text.encode()).hexdigest()[:16]}.py", text

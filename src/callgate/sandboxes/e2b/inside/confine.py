@@ -18,6 +18,7 @@ import site
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 CONFINED = b"+"
@@ -62,11 +63,13 @@ class Place:
                 os.unlink(path)
 
 
-def become_guest(source: str, channel: int, report: int, place: Place, limits: dict[str, Any]) -> NoReturn:
+def become_guest(
+    modules: dict[str, CodeType], channel: int, report: int, place: Place, limits: dict[str, Any]
+) -> NoReturn:
     """Confine this process, say so, and run one program; say what is missing where it cannot be confined.
 
     Args:
-        source: text of the guest's modules.
+        modules: the guest's, by name, in the order in which they import one another.
         channel: to the relay.
         report: where to say what is missing.
         place: where to work.
@@ -74,9 +77,8 @@ def become_guest(source: str, channel: int, report: int, place: Place, limits: d
     """
     try:
         packages = _packages()
-        names: dict[str, Any] = {"__name__": "__main__"}
-        exec(compile(source, "<guest>", "exec"), names)  # noqa: S102 - our own text
-        guest = sys.modules["callgate_guest"]
+        guest = _lay_down(modules)
+        guest.main.install()
         _confine(place, limits, guest)
         sys.path += packages
         _standard_descriptors()
@@ -89,6 +91,20 @@ def become_guest(source: str, channel: int, report: int, place: Place, limits: d
         os._exit(1)
     guest.main.run(channel)
     os._exit(1)
+
+
+def _lay_down(modules: dict[str, CodeType]) -> Any:
+    """Put the guest's package where its modules find one another, in place of the relay's."""
+    package: Any = ModuleType("callgate_guest")
+    package.__path__ = []
+    sys.modules[package.__name__] = package
+    for name, code in modules.items():
+        module = ModuleType(f"callgate_guest.{name}")
+        module.__package__ = package.__name__
+        sys.modules[module.__name__] = module
+        exec(code, module.__dict__)  # noqa: S102 - our own text
+        setattr(package, name, module)
+    return package
 
 
 def _packages() -> list[str]:

@@ -17,9 +17,10 @@ import signal
 import socket
 import sys
 import time
+from types import CodeType
 from typing import Any, NoReturn
 
-from . import confine, packets
+from . import confine, packets, server
 from .packets import BY_FILE, DATA, ENDED, FILE, HELLO, PIECE, PING, QUIT, READY, Lines, Window
 
 OLDEST = (3, 11)
@@ -36,12 +37,26 @@ EXCHANGE = "callgate-exchange"
 """Where frames lie that go by file, below the working directory."""
 
 
-def main(guest: str, order: dict[str, Any]) -> NoReturn:
+def main(guest: dict[str, str], arguments: list[str]) -> NoReturn:
+    """Serve one guest, or relays.
+
+    Args:
+        guest: text of its modules, by name.
+        arguments: an order as JSON, or "serve" and the path of a socket.
+    """
+    code = {name: compile(text, f"<callgate_guest.{name}>", "exec") for name, text in guest.items()}
+    if arguments[0] == "serve":
+        server.serve(guest, arguments[1], lambda order, client: relay(code, order, client))
+    relay(code, json.loads(arguments[0]))
+
+
+def relay(guest: dict[str, CodeType], order: dict[str, Any], client: int | None = None) -> NoReturn:
     """Start a guest and serve it to its end.
 
     Args:
-        guest: the text of its modules.
+        guest: its modules, by name.
         order: "limits" and, as "frame", the bytes that a frame may have.
+        client: a connection whose end is the end of all this.
     """
     if sys.version_info[:2] < OLDEST:
         _refuse(f"Python {OLDEST[0]}.{OLDEST[1]} or newer as python3; it is {sys.version.split()[0]}")
@@ -52,6 +67,8 @@ def main(guest: str, order: dict[str, Any]) -> NoReturn:
     if not pid:
         ours.close()
         os.close(report)
+        if client is not None:
+            os.close(client)
         confine.become_guest(guest, theirs.detach(), told, place, order["limits"])
     theirs.close()
     os.close(told)
@@ -62,7 +79,7 @@ def main(guest: str, order: dict[str, Any]) -> NoReturn:
     if missing != confine.CONFINED:
         place.remove()
         _refuse(missing.decode("utf-8", "replace") or "a guest; it ended at once")
-    Relay(ours, pid, place, order["frame"]).serve()
+    Relay(ours, pid, place, order["frame"], client).serve()
 
 
 def _refuse(missing: str) -> NoReturn:
@@ -78,10 +95,14 @@ class Relay:
         pid: of the guest.
         place: where it works.
         most: bytes that a frame may have.
+        client: a connection whose end is the end of all this.
     """
 
-    def __init__(self, channel: socket.socket, pid: int, place: confine.Place, most: int) -> None:
+    def __init__(
+        self, channel: socket.socket, pid: int, place: confine.Place, most: int, client: int | None = None
+    ) -> None:
         channel.setblocking(False)
+        self._client = client
         self._channel, self._pid, self._place, self._most = channel, pid, place, most
         self._window, self._lines = Window(), Lines()
         self._to_guest: list[memoryview] = []
@@ -105,10 +126,14 @@ class Relay:
         heard = time.monotonic()
         poll = select.poll()
         poll.register(0, select.POLLIN)
+        if self._client is not None:
+            poll.register(self._client, select.POLLIN)
         while True:
             self._watch(poll)
             self._flush()
             ready = dict(poll.poll(1000 * (ACK_LATE if self._owes else 5)))
+            if self._client in ready:
+                self._quit()
             if 0 in ready:
                 heard = time.monotonic()
                 self._hear()
