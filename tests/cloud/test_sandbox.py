@@ -213,7 +213,7 @@ def test_cancelling_ends_the_guest(server: LoopbackE2B, sandbox: E2BSandbox) -> 
             entered.set()
             await asyncio.sleep(60)
 
-        task = asyncio.create_task(CodeRunner([wait], sandbox=sandbox).arun("call_tool('wait')"))
+        task = asyncio.create_task(CodeRunner([wait], sandbox=sandbox).arun("call_tool('wait')\n1"))
         await entered.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
