@@ -97,7 +97,7 @@ class Wire:
         self._over = self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: asyncio.Task[Any] | None = None
-        self._held_up = self._broken = False
+        self._held_up = self._broken = self._owes = False
 
     # ---- life
 
@@ -191,9 +191,7 @@ class Wire:
     def _say(self, *lines: bytes) -> None:
         self._out += lines
         self._unacked = 0
-        if self._ack_timer is not None:
-            self._ack_timer.cancel()
-            self._ack_timer = None
+        self._owes = False
         if self._waiting_since is None and self._window.unheard:
             self._waiting_since = self._loop.time()
         self._wake.set()
@@ -321,6 +319,7 @@ class Wire:
     def _owe(self, size: int) -> None:
         """See to it that the relay learns what has arrived."""
         self._unacked += size
+        self._owes = True
         if self._unacked >= ACK_BYTES:
             self._say(self._window.plain(ACK))
         elif self._ack_timer is None:
@@ -328,7 +327,8 @@ class Wire:
 
     def _ack(self) -> None:
         self._ack_timer = None
-        self._say(self._window.plain(ACK))
+        if self._owes:
+            self._say(self._window.plain(ACK))
 
     # ---- putting it right
 
