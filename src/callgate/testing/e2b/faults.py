@@ -66,12 +66,21 @@ class Faults:
                     return one.status, json.dumps(text).encode(), one.headers
         return None
 
+    def forget(self) -> None:
+        """Let nothing more go wrong."""
+        self.latency = self.stall_stdin = 0.0
+        self.deaf = self.mute = False
+        self.largest = None
+        with self._lock:
+            self._failing.clear()
+
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Split output at any byte."""
-        if self.largest is None:
+        largest = self.largest
+        if largest is None:
             yield data
             return
         while data:
-            size = self._random.randint(1, self.largest)
+            size = self._random.randint(1, largest)
             yield data[:size]
             data = data[size:]
