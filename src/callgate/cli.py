@@ -1,6 +1,6 @@
 """The command line: `callgate doctor` says how well this host can isolate programs.
 
-`callgate replay` stands in `replay_command`.
+`callgate replay` stands in `replay_command`, and what `callgate doctor --e2b` does in `leftovers_command`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from callgate.errors import SandboxError, SandboxUnavailable, UsageError
+from callgate.leftovers_command import add_leftovers_arguments, list_leftovers
 from callgate.replay_command import add_replay_command
 from callgate.sandboxes.local.cures import Missing, missing_of
 from callgate.sandboxes.local.establish import establish
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--no-namespaces", action="store_true", help="do without them, as LocalSandbox(namespaces=False)"
     )
     doctor.add_argument("--python", metavar="PATH", help="the interpreter inside, as LocalSandbox(python=PATH)")
+    add_leftovers_arguments(doctor)
     doctor.set_defaults(run=functools.partial(_examine, doctor))
     add_replay_command(commands)
     given = parser.parse_args(arguments)
@@ -90,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _examine(doctor: argparse.ArgumentParser, given: argparse.Namespace) -> int:
+    if given.e2b:
+        return list_leftovers(given)
     try:
         policy = jail_policy(namespaces=not given.no_namespaces, python=given.python)
         findings = _examined(policy, given.floor)

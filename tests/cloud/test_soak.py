@@ -140,7 +140,6 @@ def test_random_faults(nothing_left: None) -> None:
             outcome = one_run(server, sandbox, seed)
             ended[outcome.status] = ended.get(outcome.status, 0) + 1
             server.faults.forget()
-        print(ended, f"{server.made} sandboxes")
         assert ended["completed"] >= RUNS * 0.9
         until(lambda: len(server.sandboxes()) <= 1)
         until(lambda: server.processes() <= 1)
