@@ -46,6 +46,16 @@ def client(options: dict[str, Any]) -> E2B:
     return sdk.E2B(**options)
 
 
+def sandboxes(*, notebook: bool) -> Any:
+    """Return the SDK's class of sandboxes for event loops, with the code interpreter if need be.
+
+    Raises:
+        SandboxUnavailable: if the SDK is not installed, or too old.
+    """
+    client({})
+    return importlib.import_module("e2b_code_interpreter" if notebook else "e2b").AsyncSandbox
+
+
 def trouble(error: BaseException) -> Trouble:
     """Return what an error of the SDK means."""
     sdk = importlib.import_module("e2b.exceptions")

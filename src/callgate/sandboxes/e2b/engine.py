@@ -42,7 +42,7 @@ class Engine:
 
     def __init__(self, plan: Plan, timing: Timing, idle_seconds: float) -> None:
         self._plan, self._timing, self._idle = plan, timing, idle_seconds
-        self._sdk = client.client(dict(plan.connection))
+        self._sdk = client.sandboxes(notebook=plan.notebook)
         self._key = secrets.token_hex(8)
         self._made = 0
         self._machine: Machine | None = None
@@ -136,6 +136,11 @@ class Engine:
         await wire.close()
         self.release(wire.machine)
 
+    @property
+    def notebook(self) -> bool:
+        """Whether programs run in notebooks."""
+        return self._plan.notebook
+
     def release(self, machine: Machine) -> None:
         """Hear that a guest in a machine is over."""
         machine.users -= 1
@@ -222,7 +227,7 @@ class Engine:
             await machine.end()
         elif self._paused is not None:
             with suppress(Exception):
-                await self._sdk.AsyncSandbox.kill(self._paused, request_timeout=10)
+                await self._sdk.kill(self._paused, request_timeout=10, **self._plan.connection)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         me = asyncio.current_task()
         rest = [task for task in asyncio.all_tasks() if task is not me]

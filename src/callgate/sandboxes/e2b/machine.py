@@ -78,6 +78,11 @@ class Machine:
         self.frame_most = 0
         """Bytes that a frame may have, the largest of all its guests'."""
 
+    @property
+    def notebook(self) -> Any:
+        """The SDK's object, whose template has the code interpreter."""
+        return self._sandbox
+
     @classmethod
     async def make(cls, sdk: Any, plan: Plan, *, key: str) -> Machine:
         """Make a sandbox; key keeps a request that is repeated from making two.
@@ -87,7 +92,7 @@ class Machine:
         """
         installs = bool(plan.packages)
         options: dict[str, Any] = {"network": dict(plan.network)} if plan.network is not None else {}
-        sandbox = await sdk.AsyncSandbox.create(
+        sandbox = await sdk.create(
             plan.template,
             timeout=plan.timeout,
             metadata={**plan.metadata, MARK: "1"},
@@ -97,6 +102,7 @@ class Machine:
             idempotency_key=key,
             request_timeout=60,
             **options,
+            **plan.connection,
         )
         machine = cls(sandbox, plan)
         try:
@@ -197,7 +203,7 @@ class Machine:
     @classmethod
     async def resume(cls, sdk: Any, plan: Plan, id: str) -> Machine:
         """Go on with a sandbox that was paused."""
-        return cls(await sdk.AsyncSandbox.connect(id, timeout=plan.timeout, request_timeout=60), plan)
+        return cls(await sdk.connect(id, timeout=plan.timeout, request_timeout=60, **plan.connection), plan)
 
     async def end(self) -> None:
         """End it, as far as it can be reached; its timeout ends it otherwise."""

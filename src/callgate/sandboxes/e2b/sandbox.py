@@ -46,6 +46,10 @@ class E2BSandbox:
         envs: environment variables of the sandbox. Programs do not see them; commands of a template may.
         packages: what is installed by pip when the sandbox is made. A template that has them starts faster.
         metadata: of the sandbox, for your own lists.
+        notebook: whether programs run in the code interpreter's notebook, each in a kernel of its own: what it shows,
+            charts for one, comes back as artifacts, what is below /out does not. The kernel has its own clocks, threads
+            and random numbers, no limits of its own but those of the sandbox, and awaits one tool at a time; a program
+            that cannot repeat itself after a pause or a loss is a divergence.
         guests: programs at the same time, at most. A further `start` waits.
         api_key: None takes E2B_API_KEY.
         domain: of E2B or of somebody who speaks its protocol; None takes E2B_DOMAIN, or E2B's own.
@@ -68,6 +72,7 @@ class E2BSandbox:
         envs: Mapping[str, str] | None = None,
         packages: Iterable[str] = (),
         metadata: Mapping[str, str] | None = None,
+        notebook: bool = False,
         guests: int = 16,
         api_key: str | None = None,
         domain: str | None = None,
@@ -93,6 +98,7 @@ class E2BSandbox:
             envs=dict(envs or {}),
             metadata=dict(metadata or {}),
             packages=tuple(packages),
+            notebook=notebook,
         )
         self._timing, self._idle_seconds, self._guests = timing or Timing(), idle_seconds, guests
         self._seats = Seats(guests)

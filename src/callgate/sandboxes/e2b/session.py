@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from callgate.limits import Limits
 from callgate.room import most_of
+from callgate.sandboxes.e2b import client
+from callgate.sandboxes.e2b.notebook import Notebook
 from callgate.sandboxes.e2b.wire import Wire
 
 if TYPE_CHECKING:
@@ -45,6 +48,10 @@ class Session:
         self, engine: Engine, limits: Limits, *, deliver: Callable[[bytes], bool], over: Callable[[bool], None]
     ) -> None:
         self._engine, self._deliver, self._over = engine, deliver, over
+        self._notebook: Notebook | None = None
+        if engine.notebook:
+            self._notebook = Notebook(limits, deliver, over)
+            self._deliver, self._over = self._notebook.said, self._notebook.over
         self._most = most_of(limits.frame_mb) + 4
         bounds = {name: getattr(limits, name) for name in ("memory_mb", "disk_mb", "cpu_seconds", "threads")}
         self._order: dict[str, Any] = {"limits": bounds, "frame": self._most}
@@ -120,6 +127,8 @@ class Session:
 
     async def _let_go(self) -> None:
         wire, self._wire = self._wire, None
+        if self._notebook is not None:
+            await self._notebook.close()
         if wire is not None:
             try:
                 await wire.close()
@@ -127,7 +136,23 @@ class Session:
                 self._engine.release(wire.machine)
 
     async def _connect(self) -> Wire:
-        return await self._engine.connect(self._order, arrived=self._arrived, ended=self._ended, lost=self._lost)
+        order, notebook = self._order, self._notebook
+        if notebook is not None:
+            order = {**order, "notebook": f"/tmp/callgate-{secrets.token_hex(16)}"}  # noqa: S108 - inside the sandbox
+        wire = await self._engine.connect(order, arrived=self._arrived, ended=self._ended, lost=self._lost)
+        if notebook is not None:
+            await self._open(notebook, wire, order["notebook"])
+        return wire
+
+    async def _open(self, notebook: Notebook, wire: Wire, path: str) -> None:
+        try:
+            await notebook.open(wire.machine, path)
+        except BaseException as error:
+            await wire.close()
+            self._engine.release(wire.machine)
+            if isinstance(error, Exception):
+                raise client.refused(error, "no notebook could be had in the E2B sandbox") from error
+            raise
 
     # ---- what the wire says
 

@@ -46,6 +46,7 @@ class Machine:
     """What it was made with, as the client sent it."""
     token: str
     home: Path
+    environment: dict[str, str]
     files: Files
     processes: Processes
     process_app: App
@@ -150,6 +151,7 @@ class ControlPlane:
             order=given,
             token=secrets.token_hex(16),
             home=home,
+            environment=environment,
             files=files,
             processes=processes,
             process_app=ProcessASGIApplication(processes, read_max_bytes=LARGEST),
@@ -217,6 +219,8 @@ class ControlPlane:
         machine.processes.kill_all()
         self._drop(machine)
         await machine.processes.close()
+        for context in machine.contexts.values():
+            await context.close()
         await asyncio.to_thread(shutil.rmtree, machine.home, ignore_errors=True)
 
     async def close(self) -> None:

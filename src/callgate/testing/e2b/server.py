@@ -101,6 +101,10 @@ class LoopbackE2B:
         """Return how many processes were started in the sandboxes there are."""
         return self._do(lambda: sum(one.processes.started for one in self._control.machines.values()))
 
+    def contexts(self) -> int:
+        """Return how many kernels of notebooks there are."""
+        return self._do(lambda: sum(len(one.contexts) for one in self._control.machines.values()))
+
     def discarded(self) -> int:
         """Return how many bytes of output nobody listened to."""
         return self._do(lambda: sum(one.processes.discarded() for one in self._control.machines.values()))

@@ -57,7 +57,8 @@ class Place:
 
     def remove(self) -> None:
         """Remove what is left of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
         for path in self.exchanged:
             with contextlib.suppress(OSError):
                 os.unlink(path)

@@ -5,7 +5,7 @@ acknowledged, and ends with the host, the guest or the order to. Programs cannot
 as a user of their own. It does not believe the guest: bytes are passed on as they are.
 """
 
-# ruff: noqa: PTH103, PTH108, PTH123
+# ruff: noqa: PTH101, PTH103, PTH108, PTH123
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ def relay(guest: dict[str, CodeType], order: dict[str, Any], client: int | None 
     """
     if sys.version_info[:2] < OLDEST:
         _refuse(f"Python {OLDEST[0]}.{OLDEST[1]} or newer as python3; it is {sys.version.split()[0]}")
+    if (path := order.get("notebook")) is not None:
+        _relay_to_notebook(path, order["frame"], client)
     ours, theirs = socket.socketpair()
     report, told = os.pipe()
     place = confine.Place.make()
@@ -82,6 +84,26 @@ def relay(guest: dict[str, CodeType], order: dict[str, Any], client: int | None 
     Relay(ours, pid, place, order["frame"], client).serve()
 
 
+def _relay_to_notebook(path: str, most: int, client: int | None) -> NoReturn:
+    """Serve the first who connects to a path, which is a kernel."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    os.chmod(path, 0o666)  # noqa: S103 - the kernel may be anybody's, and the name is known to nobody else
+    listening.listen(1)
+    window = Window()
+    python = ".".join(map(str, sys.version_info[:3]))
+    os.write(1, window.number(READY, json.dumps({"python": python, "isolated": False}), 0))
+    poll = select.poll()
+    for descriptor in (listening.fileno(), *([client] if client is not None else [])):
+        poll.register(descriptor, select.POLLIN)
+    ready = dict(poll.poll(1000 * SILENCE))
+    os.unlink(path)
+    if listening.fileno() not in ready:
+        os._exit(0)
+    channel, _ = listening.accept()
+    Relay(channel, None, confine.Place("", isolated=False), most, client, window).serve()
+
+
 def _refuse(missing: str) -> NoReturn:
     os.write(1, Window().number(READY, json.dumps({"missing": missing}), 0))
     os._exit(0)
@@ -92,19 +114,27 @@ class Relay:
 
     Args:
         channel: to the guest.
-        pid: of the guest.
+        pid: of the guest; None for one that somebody else started.
         place: where it works.
         most: bytes that a frame may have.
         client: a connection whose end is the end of all this.
+        window: what was said so far, if "ready" was.
     """
 
     def __init__(
-        self, channel: socket.socket, pid: int, place: confine.Place, most: int, client: int | None = None
+        self,
+        channel: socket.socket,
+        pid: int | None,
+        place: confine.Place,
+        most: int,
+        client: int | None = None,
+        window: Window | None = None,
     ) -> None:
         channel.setblocking(False)
         self._client = client
         self._channel, self._pid, self._place, self._most = channel, pid, place, most
-        self._window, self._lines = Window(), Lines()
+        self._greeted = window is not None
+        self._window, self._lines = window or Window(), Lines()
         self._to_guest: list[memoryview] = []
         self._waiting = self._told = self._taken = 0
         """Bytes that the guest has not read, as it was last told, and those that arrived since."""
@@ -115,14 +145,14 @@ class Relay:
         """Whether something arrived that is not acknowledged yet."""
         self._gone = False
         """Whether the guest has said its last word."""
-        self._clock = (~pid << 3) | 2  # of a whole process (include/linux/posix-timers.h: CPUCLOCK_SCHED)
         self._files = 0
         self._out: list[bytes] = []
 
     def serve(self) -> NoReturn:
         """Serve until it is over."""
         python = ".".join(map(str, sys.version_info[:3]))
-        self._say(self._window.number(READY, json.dumps({"python": python, "isolated": self._place.isolated}), 0))
+        if not self._greeted:
+            self._say(self._window.number(READY, json.dumps({"python": python, "isolated": self._place.isolated}), 0))
         heard = time.monotonic()
         poll = select.poll()
         poll.register(0, select.POLLIN)
@@ -222,10 +252,11 @@ class Relay:
             return
         self._send(self._from_guest)
         self._gone = True
-        used = self._cpu()
-        self._kill()
-        _, status, usage = os.wait4(self._pid, 0)
-        used = max(used, usage.ru_utime + usage.ru_stime)
+        used, status = self._cpu(), 0
+        if self._pid is not None:
+            self._kill()
+            _, status, usage = os.wait4(self._pid, 0)
+            used = max(used, usage.ru_utime + usage.ru_stime)
         self._say(self._window.number(ENDED, json.dumps({"cpu": round(used, 3), "status": status}), 0))
 
     def _take(self, data: bytes) -> None:
@@ -279,18 +310,21 @@ class Relay:
                 data = data[os.write(1, data) :]
 
     def _cpu(self) -> float:
-        try:
-            return time.clock_gettime(self._clock)
+        if self._pid is None:
+            return 0.0
+        try:  # the clock of a whole process (include/linux/posix-timers.h: CPUCLOCK_SCHED)
+            return time.clock_gettime((~self._pid << 3) | 2)
         except OSError:
             return 0.0
 
     def _kill(self) -> None:
         for kill in (os.killpg, os.kill):
-            with contextlib.suppress(OSError):
-                kill(self._pid, signal.SIGKILL)
+            if self._pid is not None:
+                with contextlib.suppress(OSError):
+                    kill(self._pid, signal.SIGKILL)
 
     def _quit(self) -> NoReturn:
-        if not self._gone:
+        if not self._gone and self._pid is not None:
             self._kill()
             os.waitpid(self._pid, 0)
         self._place.remove()
