@@ -5,19 +5,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("e2b", reason="needs the E2B SDK: pip install 'callgate[e2b]'")
-
 from callgate.sandboxes.e2b import E2BSandbox, Timing
-from callgate.testing.e2b import LoopbackE2B
+
+if TYPE_CHECKING:
+    from callgate.testing.e2b import LoopbackE2B
 
 HASTY = Timing(start=20, ack=0.25, heartbeat=0.5, reconnect=0.4, lost=2)
 
 
 @pytest.fixture
 def server() -> Iterator[LoopbackE2B]:
+    from callgate.testing.e2b import LoopbackE2B
+
     with LoopbackE2B() as one:
         yield one
 
@@ -31,6 +34,8 @@ def sandbox(server: LoopbackE2B) -> Iterator[E2BSandbox]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[E2BSandbox]:
     """A sandbox for tests that harm nothing."""
+    from callgate.testing.e2b import LoopbackE2B
+
     with LoopbackE2B() as server, E2BSandbox(**server.options) as one:
         yield one
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import importlib
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callgate.errors import LimitExceeded, SandboxError, SandboxLost, SandboxUnavailable
-
-if TYPE_CHECKING:
-    from e2b import E2B
 
 __all__ = ["Trouble", "client", "refused", "trouble"]
 
@@ -27,7 +24,7 @@ class Trouble(Enum):
     """Nobody knows; trying again may help."""
 
 
-def client(options: dict[str, Any]) -> E2B:
+def client(options: dict[str, Any]) -> Any:
     """Return the SDK's client with these connection options.
 
     Raises:

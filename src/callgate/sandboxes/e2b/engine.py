@@ -19,7 +19,8 @@ from callgate.errors import LimitExceeded, SandboxError, SandboxLost
 from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.machine import Machine, Plan, command
 from callgate.sandboxes.e2b.session import Session
-from callgate.sandboxes.e2b.wire import Timing, Wire
+from callgate.sandboxes.e2b.timing import Timing
+from callgate.sandboxes.e2b.wire import Wire
 
 __all__ = ["Engine"]
 

@@ -16,7 +16,7 @@ from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.engine import Engine
 from callgate.sandboxes.e2b.guest import E2BGuest
 from callgate.sandboxes.e2b.machine import Plan
-from callgate.sandboxes.e2b.wire import Timing
+from callgate.sandboxes.e2b.timing import Timing
 from callgate.sandboxes.local import forks
 from callgate.sandboxes.local.seats import Seats
 

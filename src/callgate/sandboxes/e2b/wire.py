@@ -14,41 +14,24 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from callgate.errors import SandboxLost, SandboxUnavailable
 from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.inside import packets
 from callgate.sandboxes.e2b.inside.packets import ACK, BY_FILE, DATA, ENDED, FILE, HELLO, PIECE, PING, QUIT, READY
+from callgate.sandboxes.e2b.timing import Timing
+from callgate.sandboxes.e2b.writer import Writer, leave
 
 if TYPE_CHECKING:
     from callgate.sandboxes.e2b.machine import Machine
 
-__all__ = ["Timing", "Wire"]
+__all__ = ["Wire"]
 
 logger = logging.getLogger("callgate")
 
-MESSAGE = 1 << 17
-"""Bytes that are written to the relay at once."""
 ACK_LATE, ACK_BYTES = 0.1, 1 << 18
 """Seconds, and bytes, that an acknowledgement waits for something to go with."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How long a wire waits, in seconds."""
-
-    start: float = 30.0
-    """For a guest to come up."""
-    ack: float = 1.5
-    """For an acknowledgement, before it asks what is missing."""
-    heartbeat: float = 10.0
-    """Of silence, before it asks whether the relay is there."""
-    reconnect: float = 3.0
-    """For an answer, before it connects anew."""
-    lost: float = 20.0
-    """For any answer at all, before the sandbox counts as lost."""
 
 
 class Wire:
@@ -84,11 +67,11 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._handle: Any = None
-        self._input: Any = None
+        self._writer = Writer(self._trouble)
         self._queue: deque[bytes] = deque()
         """What has not got a number yet."""
-        self._out: list[bytes] = []
-        self._wake, self._look = asyncio.Event(), asyncio.Event()
+        self._uploading = False
+        self._look = asyncio.Event()
         self._heard = self._asked = self._loop.time()
         self._waiting_since: float | None = None
         self._nonce = ""
@@ -109,10 +92,10 @@ class Wire:
             SandboxLost: if nothing is heard of it.
             Exception: what the SDK raises.
         """
-        self._keep(self._write())
+        self._keep(self._writer.run())
         self._handle = await self.machine.run(command, self._feed)
         self._watch_end()
-        self._open_input()
+        self._writer.use(self.machine.input(self._handle))
         self._heard = self._loop.time()
         self._keep(self._supervise())
         async with asyncio.timeout(self._timing.start):
@@ -143,7 +126,7 @@ class Wire:
         ended = self._ending is not None and self._ending.done()
         if not ended and not self.machine.gone:
             with suppress(Exception):
-                await self._input.send(self._window.plain(QUIT))
+                await self._writer.send(self._window.plain(QUIT))
             if self._ending is not None:
                 await asyncio.wait([self._ending], timeout=2)
                 ended = self._ending.done()
@@ -153,8 +136,7 @@ class Wire:
         await self._close_streams()
 
     async def _close_streams(self) -> None:
-        with suppress(Exception):
-            await asyncio.wait_for(self._input.close(), 2)
+        await leave(self._writer.use(None))
         with suppress(Exception):
             await self._handle.disconnect()
         if self._ending is not None:
@@ -186,46 +168,27 @@ class Wire:
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
                 self._say(self._window.number(DATA, packets.pack(piece), len(piece)))
-        self._wake.set()
+        if self._queue and not self._uploading:
+            self._uploading = True
+            self._keep(self._send_by_file())
 
     def _say(self, *lines: bytes) -> None:
-        self._out += lines
+        self._writer.put(*lines)
         self._unacked = 0
         self._owes = False
         if self._waiting_since is None and self._window.unheard:
             self._waiting_since = self._loop.time()
-        self._wake.set()
-
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if self._input is None:
-                continue
-            while self._out:
-                size = count = 0
-                while count < len(self._out) and (not count or size + len(self._out[count]) <= MESSAGE):
-                    size += len(self._out[count])
-                    count += 1
-                data = self._out[0] if count == 1 else b"".join(self._out[:count])
-                del self._out[:count]
-                try:
-                    await self._input.send(data)
-                except Exception as error:  # noqa: BLE001 - whatever it is, the wire is begun anew
-                    self._trouble(error)
-                    break
-            if self._queue:
-                await self._send_by_file()
 
     async def _send_by_file(self) -> None:
         data, path = self._queue[0], f"{EXCHANGE}/{secrets.token_hex(8)}"
-        try:
-            await self.machine.upload(path, data)
-        except Exception as error:  # noqa: BLE001
-            self._trouble(error)
-            await asyncio.sleep(self._timing.ack)
-            self._wake.set()
-            return
+        while not self._over:
+            try:
+                await self.machine.upload(path, data)
+                break
+            except Exception as error:  # noqa: BLE001 - tried again until the wire itself is given up
+                self._trouble(error)
+                await asyncio.sleep(self._timing.ack)
+        self._uploading = False
         self._queue.popleft()
         self._queued -= len(data)
         self._say(self._window.number(FILE, f"{path} {len(data)}", len(data)))
@@ -357,10 +320,6 @@ class Wire:
         else:
             self._lost(machine)
 
-    def _open_input(self) -> None:
-        self._input = self.machine.input(self._handle)
-        self._wake.set()
-
     def _watch_end(self) -> None:
         self._ending = ending = asyncio.create_task(self._handle.wait())
 
@@ -409,7 +368,7 @@ class Wire:
             ending.cancel()
         with suppress(Exception):
             await old.disconnect()
-        self._keep(self._leave(self._input))
+        self._keep(leave(self._writer.use(None)))
         try:
             self._lines = packets.Lines()
             self._handle = await self.machine.connect(pid, self._feed)
@@ -419,12 +378,8 @@ class Wire:
             await asyncio.sleep(min(self._timing.ack, 0.5))
             return
         self._watch_end()
-        self._open_input()
+        self._writer.use(self.machine.input(self._handle))
         self._hello()
-
-    async def _leave(self, stream: Any) -> None:
-        with suppress(Exception):
-            await asyncio.wait_for(stream.close(), 2)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
