@@ -14,7 +14,18 @@ from callgate.sandboxes.e2b import E2BSandbox, Timing
 if TYPE_CHECKING:
     from callgate.testing.e2b import LoopbackE2B
 
+TELLING = ("calls", "guests", "hostile", "replays")
+"""Modules of the conformance suite that a wire can fail; the others are left to the soak, as the async twins are."""
+
 HASTY = Timing(start=20, ack=0.25, heartbeat=0.5, reconnect=0.4, lost=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name == "test_conformance.py" and item.path.parent.name == "cloud":
+            module = getattr(item, "function").__module__.rpartition(".")[2]  # noqa: B009 - of test functions only
+            if module not in TELLING or item.name.endswith("[async]"):
+                item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture

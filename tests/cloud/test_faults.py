@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -60,8 +60,15 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("on_a_loop", [False, True], ids=["threads", "loop"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.name)
+def both_ways() -> Iterator[object]:
+    """Every fault on threads and on a loop; one of both is left to the soak."""
+    for number, fault in enumerate(FAULTS):
+        for on_a_loop in (False, True):
+            marks = [pytest.mark.soak] if number % 2 == on_a_loop else []
+            yield pytest.param(fault, on_a_loop, id=f"{fault.name}-{'loop' if on_a_loop else 'threads'}", marks=marks)
+
+
+@pytest.mark.parametrize(("fault", "on_a_loop"), [*both_ways()])
 async def test_no_call_is_lost_or_made_twice(
     server: LoopbackE2B, sandbox: E2BSandbox, fault: Fault, on_a_loop: bool
 ) -> None:

@@ -143,8 +143,3 @@ def test_random_faults(nothing_left: None) -> None:
         assert ended["completed"] >= RUNS * 0.9
         until(lambda: len(server.sandboxes()) <= 1)
         until(lambda: server.processes() <= 1)
-
-
-def test_a_few_random_faults() -> None:
-    with LoopbackE2B() as server, E2BSandbox(**server.options, timing=HASTY) as sandbox:
-        assert [one_run(server, sandbox, seed).status for seed in range(3)] == ["completed"] * 3

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
@@ -25,6 +25,8 @@ from protobuf import Oneof
 from callgate.testing.e2b.faults import Faults
 
 __all__ = ["Processes"]
+
+T = TypeVar("T")
 
 CHUNK = 1 << 15
 QUEUE = 64
@@ -62,7 +64,8 @@ class Processes(Process):
     def __init__(self, home: Path, environment: dict[str, str], faults: Faults) -> None:
         self._home, self._environment, self._faults = home, environment, faults
         self._running: dict[int, _Running] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
         self.started = 0
         """Processes started so far."""
 
@@ -75,7 +78,7 @@ class Processes(Process):
 
     async def start(self, request: pb.StartRequest, ctx: RequestContext[Any, Any]) -> AsyncIterator[pb.StartResponse]:
         """Start a process and tell what becomes of it."""
-        one = await self._start(request)
+        one = await asyncio.shield(self._keep(self._start(request)))
         deadline = ctx.timeout_ms
         if deadline is not None:
             asyncio.get_running_loop().call_later(deadline / 1000, one.kill)
@@ -142,8 +145,10 @@ class Processes(Process):
 
     async def close(self) -> None:
         """End every process and everything that belongs to them."""
+        self._closed = True
         self.kill_all()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # what starts a process keeps another task for it
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def alive(self) -> int:
         """Return how many processes run."""
@@ -173,6 +178,8 @@ class Processes(Process):
         )
         one = _Running(process=process, config=config)
         self._running[process.pid] = one
+        if self._closed:
+            one.kill()
         self.started += 1
         self._keep(self._pump(one))
         return one
@@ -238,8 +245,8 @@ class Processes(Process):
                 stdin.write(given.input.value)
                 await stdin.drain()
 
-    def _keep(self, work: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
