@@ -72,9 +72,10 @@ class Wire:
         """What has not got a number yet."""
         self._uploading = False
         self._look = asyncio.Event()
-        self._heard = self._asked = self._loop.time()
+        self._heard = self._asked = self._asked_last = self._progress = self._loop.time()
         self._waiting_since: float | None = None
         self._nonce = ""
+        """Of a `HELLO` that is not answered yet."""
         self._ack_timer: asyncio.TimerHandle | None = None
         self._unacked = self._unread = self._queued = 0
         self._over = self._closed = False
@@ -252,6 +253,7 @@ class Wire:
             else:
                 self._owe(0)
             return None
+        self._progress = self._heard
         self._owe(len(packet.text))
         if packet.kind == DATA:
             return self._arrived(packets.unpack(packet.text))
@@ -296,11 +298,15 @@ class Wire:
     # ---- putting it right
 
     def _hello(self) -> None:
+        """Ask what is missing, once until it is answered or some time has passed."""
+        now = self._loop.time()
+        if self._nonce and now - self._asked_last < self._timing.ack:
+            return
         if not self._nonce:
-            self._nonce = secrets.token_hex(4)
-            self._asked = self._loop.time()
-            # Whatever is torn ends here.
-            self._say(b"\n" + self._window.plain(HELLO, self._nonce))
+            self._nonce, self._asked = secrets.token_hex(4), now
+        self._asked_last = now
+        # Whatever is torn ends here.
+        self._say(b"\n" + self._window.plain(HELLO, self._nonce))
 
     def _trouble(self, error: BaseException) -> None:
         logger.debug("E2B sandbox %s: %s: %s", self.machine.id, type(error).__name__, error)
@@ -350,14 +356,14 @@ class Wire:
             if self.machine.gone or now - self._heard > timing.lost:
                 self._fail(machine=True)
                 return
-            if self._broken or (self._nonce and now - max(self._asked, self._heard) > timing.reconnect):
+            unanswered = self._nonce and now - max(self._asked, self._progress) > timing.reconnect
+            if self._broken or unanswered:
                 await self._reconnect()
             elif (
-                (self._waiting_since is not None and now - self._waiting_since > timing.ack)
+                self._nonce
+                or (self._waiting_since is not None and now - self._waiting_since > timing.ack)
                 or now - self._heard > timing.heartbeat
-                or (self._nonce and now - self._asked > timing.ack)
             ):
-                self._nonce = ""
                 self._hello()
 
     async def _reconnect(self) -> None:

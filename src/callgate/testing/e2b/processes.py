@@ -82,7 +82,7 @@ class Processes(Process):
         deadline = ctx.timeout_ms
         if deadline is not None:
             asyncio.get_running_loop().call_later(deadline / 1000, one.kill)
-        async for event in self._listen(one):
+        async for event in self._listen(one, one.listeners[0]):
             yield pb.StartResponse(event=event)
 
     async def connect(
@@ -177,6 +177,7 @@ class Processes(Process):
             start_new_session=True,
         )
         one = _Running(process=process, config=config)
+        one.listeners.append(asyncio.Queue(QUEUE))  # nothing is lost of what a process says first
         self._running[process.pid] = one
         if self._closed:
             one.kill()
@@ -208,9 +209,12 @@ class Processes(Process):
                 for listener in list(one.listeners):
                     await listener.put(Event(event=Oneof("data", output)))
 
-    async def _listen(self, one: _Running) -> AsyncGenerator[Event]:
-        listener: asyncio.Queue[Event | None] = asyncio.Queue(QUEUE)
-        one.listeners.append(listener)
+    async def _listen(
+        self, one: _Running, listener: asyncio.Queue[Event | None] | None = None
+    ) -> AsyncGenerator[Event]:
+        if listener is None:
+            listener = asyncio.Queue(QUEUE)
+            one.listeners.append(listener)
         try:
             yield Event(event=Oneof("start", Event.StartEvent(pid=one.process.pid)))
             if one.end is not None and listener.empty():
