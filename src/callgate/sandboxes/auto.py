@@ -33,7 +33,7 @@ class AutoSandbox:
     def __init__(self, candidates: Sequence[Sandbox]) -> None:
         if not candidates:
             raise UsageError('sandbox=[]: list at least one, as in sandbox=["local", "e2b"]')
-        self._candidates = tuple(candidates)
+        self.candidates = tuple(candidates)
         self._lock = threading.Lock()
         self._chosen: Sandbox | None = None
         self._reason = ""
@@ -85,12 +85,12 @@ class AutoSandbox:
 
     def close(self) -> None:
         """Close every candidate."""
-        for one in self._candidates:
+        for one in self.candidates:
             one.close()
 
     def _choose(self) -> Sandbox:
         refusals: list[SandboxUnavailable] = []
-        for one in self._candidates:
+        for one in self.candidates:
             check: Callable[[], object] = getattr(one, "check", lambda: None)
             try:
                 check()
@@ -99,7 +99,7 @@ class AutoSandbox:
                 continue
             self._reason = f"{one.name}, the first that can be had" if not refusals else f"{one.name}: {refusals[0]}"
             return one
-        if len(self._candidates) == 1:
+        if len(self.candidates) == 1:
             only = refusals[0]
             text = f"{only}; {_LIST_IT}"
             raise SandboxUnavailable(text, missing=only.missing, reasons=only.reasons, cure=only.cure) from only
