@@ -16,7 +16,6 @@ from callgate.sandboxes import Sandbox
 from callgate.sandboxes.e2b import E2BSandbox
 from callgate.testing import SandboxConformance
 
-
 if "E2B_API_KEY" not in os.environ:
     pytest.skip("needs E2B_API_KEY, and costs about 0.01 dollars", allow_module_level=True)
 

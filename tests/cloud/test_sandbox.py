@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -197,10 +196,12 @@ def test_an_idle_sandbox_is_ended_or_paused(server: LoopbackE2B, idle: str, stat
 
 
 def test_a_sandbox_in_use_is_kept(server: LoopbackE2B) -> None:
-    with E2BSandbox(**server.options, timeout=1) as sandbox:
-        slow = Tool(name="slow", description="Wait.", invoke=lambda _: time.sleep(1.6), effect="read")
+    def asked() -> bool:
+        return any(one.endswith("/timeout") for one in server.requests)
+
+    slow = Tool(name="slow", description="Wait.", invoke=lambda _: until(asked), effect="read")
+    with E2BSandbox(**server.options, timeout=5) as sandbox:
         assert CodeRunner([slow], sandbox=sandbox).run("call_tool('slow')\n'kept'").value == "kept"
-        assert server.made == 1
 
 
 def test_cancelling_ends_the_guest(server: LoopbackE2B, sandbox: E2BSandbox) -> None:

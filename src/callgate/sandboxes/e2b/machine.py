@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from callgate.errors import SandboxUnavailable
 from callgate.sandboxes import bundle
+from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.inside.server import CLIENT
 from callgate.sandboxes.guest_source import guest_modules
 
@@ -130,9 +131,11 @@ class Machine:
             handle = await self._sandbox.commands.run(
                 _serving(), background=True, user=USER, timeout=0, on_stdout=hear, retain_output=False
             )
-            async with asyncio.timeout(SERVE):
-                await heard.wait()
-            await handle.disconnect()
+            try:
+                async with asyncio.timeout(SERVE):
+                    await heard.wait()
+            finally:
+                await handle.disconnect()
         except Exception as error:  # noqa: BLE001
             logger.debug("E2B sandbox %s: relays start by themselves: %s", self.id, error)
 
@@ -176,6 +179,18 @@ class Machine:
             retain_output=False,
             request_timeout=REQUEST,
         )
+
+    async def kill(self, handle: Any) -> None:
+        """End a command from outside. A relay that cannot be reached ends by itself, after some silence."""
+        for attempt in range(3):
+            try:
+                await handle.kill()
+            except Exception as error:  # noqa: BLE001 - it is tried again
+                if client.trouble(error) is client.Trouble.GONE:
+                    return
+                await asyncio.sleep(0.3 * (attempt + 1))
+            else:
+                return
 
     def input(self, handle: Any) -> Any:
         """Return what writes to a command's input, in order."""
@@ -239,8 +254,8 @@ class _Requests:
 def command(order: Mapping[str, Any]) -> str:
     """Return what starts a relay."""
     given = json.dumps(order)
-    client = ["python3", "-I", "-S", "-c", CLIENT, given, SOCKET, _python(shlex.quote(given))]
-    return f'cd "$HOME" || exit 1; exec {shlex.join(client)}'
+    starter = ["python3", "-I", "-S", "-c", CLIENT, given, SOCKET, _python(shlex.quote(given))]
+    return f'cd "$HOME" || exit 1; exec {shlex.join(starter)}'
 
 
 def _serving() -> str:

@@ -15,8 +15,8 @@ class Timing:
     """For a guest to come up."""
     ack: float = 1.5
     """For an acknowledgement, before it asks what is missing."""
-    heartbeat: float = 10.0
-    """Of silence, before it asks whether the relay is there."""
+    heartbeat: float = 2.0
+    """Of silence, before it asks whether the relay is there, and whether it has said something that did not arrive."""
     reconnect: float = 3.0
     """For an answer, before it connects anew."""
     lost: float = 20.0

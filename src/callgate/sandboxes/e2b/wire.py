@@ -132,8 +132,7 @@ class Wire:
                 await asyncio.wait([self._ending], timeout=2)
                 ended = self._ending.done()
             if not ended:
-                with suppress(Exception):
-                    await self._handle.kill()
+                await self.machine.kill(self._handle)
         await self._close_streams()
 
     async def _close_streams(self) -> None:

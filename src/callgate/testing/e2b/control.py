@@ -246,14 +246,14 @@ class ControlPlane:
 
 async def read_body(receive: Receive) -> bytes:
     """Return the body of a request."""
-    body = b""
-    with suppress(KeyError):
+    parts: list[bytes] = []
+    with suppress(KeyError):  # a client that is gone
         while True:
             message = await receive()
-            body += message["body"]
+            parts.append(message["body"])
             if not message["more_body"]:
                 break
-    return body
+    return b"".join(parts)
 
 
 async def _answer(send: Send, status: int, told: Any) -> None:
