@@ -72,7 +72,10 @@ def faults(rng: random.Random) -> list[Callable[[LoopbackE2B], object]]:
         return strike
 
     def refuse(status: int) -> Callable[[LoopbackE2B], object]:
-        path = rng.choice(["/process.Process/Connect", "/process.Process/StreamInput", "/process.Process", "/files"])
+        paths = ["/process.Process/Connect", "/process.Process/StreamInput", "/files"]
+        if status != 404:  # nobody says of a process that runs that it cannot be killed because it is not there
+            paths.append("/process.Process")
+        path = rng.choice(paths)
 
         def strike(server: LoopbackE2B) -> None:
             server.faults.fail(path, status, rng.randint(1, 3))

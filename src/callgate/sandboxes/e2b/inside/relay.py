@@ -24,7 +24,7 @@ from . import confine, packets, server
 from .packets import BY_FILE, DATA, ENDED, FILE, HELLO, PIECE, PING, QUIT, READY, Lines, Window
 
 OLDEST = (3, 11)
-SILENCE = 90.0
+SILENCE = 60.0
 """Seconds without a word from the host after which there is none."""
 ACK_LATE = 0.1
 """Seconds that an acknowledgement waits for something to go with."""
