@@ -292,3 +292,33 @@ def test_a_full_account_is_a_limit(server: LoopbackE2B) -> None:
 def test_wrong_arguments_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         E2BSandbox(**wrong)  # type: ignore[arg-type]
+
+
+def stand_in_for_pip(folder: Path, program: str) -> None:
+    """Make what `python3 -m pip` runs where PYTHONPATH names the folder: nothing is downloaded by a test."""
+    (folder / "pip").mkdir()
+    (folder / "pip" / "__init__.py").touch()
+    (folder / "pip" / "__main__.py").write_text(program)
+
+
+def test_packages_are_installed_before_the_internet_is_shut(server: LoopbackE2B, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    stand_in_for_pip(tmp_path, f"import sys\nopen({str(asked)!r}, 'w').write(' '.join(sys.argv[1:]))")
+    wanted = {"packages": ["numpy", "pandas>=2"], "envs": {"PYTHONPATH": str(tmp_path)}}
+    with E2BSandbox(**server.options, **wanted) as sandbox:  # type: ignore[arg-type]
+        sandbox.start(Limits()).kill()
+        order = server.sandboxes()[0]["order"]
+    assert asked.read_text().endswith("-- numpy pandas>=2")
+    assert order["allow_internet_access"] is True
+    assert order["network"] == {"denyOut": ["0.0.0.0/0"]}
+
+
+def test_packages_that_cannot_be_installed_are_named(server: LoopbackE2B, tmp_path: Path) -> None:
+    stand_in_for_pip(tmp_path, "raise SystemExit('no such thing')")
+    with (
+        E2BSandbox(**server.options, packages=["nothing"], envs={"PYTHONPATH": str(tmp_path)}) as sandbox,
+        pytest.raises(SandboxUnavailable, match="no such thing") as refused,
+    ):
+        sandbox.start(Limits())
+    assert refused.value.missing == ("nothing",)
+    assert server.sandboxes() == []
