@@ -9,6 +9,7 @@ is a script in all of them. Tokens are of what it was shown and wrote, request b
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +24,12 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from programs import Asked, depths, in_order, needs, printing, whole
 
 from callgate import Limits
-from callgate.history import Message, ModelCall
+from callgate.history import Message, ModelCall, Role
 from callgate.sandboxes import Sandbox
 from callgate.testing import ScriptedChatModel
 from callgate_langgraph import CodeActNode
+
+_ROLES: dict[str, Role] = {"system": "system", "human": "user", "tool": "tool"}
 
 LIMITS = Limits(shown_chars=4_000_000, output_kb=16_384, calls=1_000)
 """So that nothing is cut off."""
@@ -43,7 +46,9 @@ class Turn:
     program: str | None = None
     """What one shot runs; None is made of the calls."""
     answer: str | None = None
-    """What the model says in the end; None is `ANSWER` tokens."""
+    """What the model says in the end; None is `tally.ANSWER` tokens."""
+    shows: str | None = None
+    """What the program has to print."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,7 @@ class Played:
     made: list[Made]
     state: Any
     given: list[Any]
-    """What each call gave to a program, or the text a message shows of it."""
+    """The value each call gave to a program; in JSON arms, the text of it that a message shows."""
 
 
 def as_text(value: Any) -> str:
@@ -164,15 +169,21 @@ def play(task: Task, script: Sequence[Sequence[AIMessage]], sandbox: Sandbox | N
 
 def _given(task: Task, message: ToolMessage) -> list[Any]:
     if message.name != "execute_code":
-        return [message.text]
+        return [_shown(message)]
     expect(message.artifact["status"], "completed", f"{task.id}: {message.text}")
     entries = map(json.loads, message.artifact["journal"])  # the artifact's own list of calls leaves out large values
     return [entry.get("value") for entry in entries if entry["e"] == "done"]
 
 
+def _shown(message: AnyMessage) -> str:
+    """Return the text of a message; ToolNode leaves some lists as they are."""
+    content: Any = message.content
+    return content if isinstance(content, str) else as_text(content)
+
+
 def _neutral(message: AnyMessage) -> Message:
     if not isinstance(message, AIMessage):
-        return Message(role={"human": "user", "tool": "tool"}.get(message.type, "system"), text=message.text)  # pyright: ignore
+        return Message(role=_ROLES[message.type], text=_shown(message))
     calls = tuple(
         ModelCall(id=one["id"] or "", name=one["name"], arguments=json.dumps(one["args"], ensure_ascii=False))
         for one in message.tool_calls
@@ -181,8 +192,8 @@ def _neutral(message: AnyMessage) -> Message:
 
 
 def _asking(at: str, *calls: Asked) -> AIMessage:
-    made = [
-        {"name": one.name, "args": one.arguments, "id": f"call-{at}-{number}", "type": "tool_call"}
+    made = [  # of copies: some tools change what they are given
+        {"name": one.name, "args": copy.deepcopy(one.arguments), "id": f"call-{at}-{number}", "type": "tool_call"}
         for number, one in enumerate(calls)
     ]
     return AIMessage("", tool_calls=made)
@@ -209,13 +220,13 @@ class Arms:
 
     @property
     def equal(self) -> dict[str, bool]:
-        """Whether all arms made the same calls with the same results, left the same state, and saw the same values."""
+        """Whether all arms made the same calls with the same results and left the same state, and programs were given
+        the values that the tools returned."""
         first, *others = (self.played[arm] for arm in ("json_sequential", "code_leveled", "code_one_shot"))
-        shown = [as_text(_value(one)) for one in first.given]
         return {
             "results": all(one.made == first.made for one in others),
             "states": all(one.state == first.state for one in others),
-            "values": all([as_text(_value(value)) for value in one.given] == shown for one in others),
+            "values": all([*map(as_text, one.given)] == [each.result for each in first.made] for one in others),
         }
 
 
@@ -250,7 +261,11 @@ def all_arms(task: Task, sandbox: Sandbox) -> Arms:
         "code_leveled": play(task, leveled, sandbox),
         "code_one_shot": play(task, one_shot, sandbox),
     }
-    shown = _with_all_shown(played["code_one_shot"].messages, played["code_leveled"].messages)
+    one_shot_messages = played["code_one_shot"].messages
+    printed = [one.text.strip() for one in one_shot_messages if one.role == "tool"]
+    for turn, text in zip((one for one in task.turns if one.calls), printed, strict=True):
+        expect(turn.shows in (None, text), True, f"{task.id}: {text}")
+    shown = _with_all_shown(one_shot_messages, played["code_leveled"].messages)
     return Arms(played=played, all_shown=shown, chained=chained, read=read)
 
 
@@ -278,11 +293,3 @@ def _with_all_shown(one_shot: Iterable[Message], leveled: Iterable[Message]) -> 
             shown[-1].append(message.text)
     texts = iter(["\n".join(each) for each in shown if each])
     return [replace(one, text=next(texts)) if one.role == "tool" else one for one in one_shot]
-
-
-def _value(shown: Any) -> Any:
-    """Return the value of a result, whether a program was given it or a message holds its text."""
-    try:
-        return json.loads(shown) if isinstance(shown, str) else shown
-    except ValueError:
-        return shown
