@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -211,8 +211,8 @@ class Arms:
     """A task in all arms."""
 
     played: dict[str, Played]
-    all_shown: list[Message]
-    """One shot, as if each program had printed every result."""
+    at_once: dict[str, list[Message]]
+    """For the arms of code: the same requests, but with the calls of each program as JSON, and all their results."""
     chained: int
     """Calls that need another of their turn."""
     read: int
@@ -220,8 +220,11 @@ class Arms:
 
     @property
     def equal(self) -> dict[str, bool]:
-        """Whether all arms made the same calls with the same results and left the same state, and programs were given
-        the values that the tools returned."""
+        """What is the same in all arms.
+
+        Results: the calls that reached tools, in their order, and what came of them. States: what they left behind.
+        Values: programs were given what tools returned.
+        """
         first, *others = (self.played[arm] for arm in ("json_sequential", "code_leveled", "code_one_shot"))
         return {
             "results": all(one.made == first.made for one in others),
@@ -237,16 +240,20 @@ def all_arms(task: Task, sandbox: Sandbox) -> Arms:
         for number, turn in enumerate(task.turns)
     ]
     json_loop = play(task, script, None)
-    parallel, leveled, one_shot = list[Message](), list[list[AIMessage]](), list[list[AIMessage]]()
+    began = [Message(role="system", text=task.system)] if task.system else []
+    parallel, at_once = began.copy(), {"code_leveled": began.copy(), "code_one_shot": began.copy()}
+    leveled, one_shot = list[list[AIMessage]](), list[list[AIMessage]]()
     known, chained, read, answers = task.system or "", 0, 0, iter(zip(json_loop.given, json_loop.made, strict=True))
-    parallel += [Message(role="system", text=task.system)] if task.system else []
     for number, turn in enumerate(task.turns):
         known += f" {turn.user}"
         texts, made = zip(*(next(answers) for _ in turn.calls), strict=True) if turn.calls else ((), ())
         needed = needs(turn.calls, texts, known) if turn.depths is None else _needed(turn.depths)
         chained += sum(map(bool, needed))
-        parallel += _in_parallel(turn, texts, depths(needed))
         groups = in_order(needed)
+        group_of = [number for number, group in enumerate(groups) for _ in group]
+        parallel += _in_parallel(turn, texts, depths(needed))
+        at_once["code_leveled"] += _in_parallel(turn, texts, group_of)
+        at_once["code_one_shot"] += _in_parallel(turn, texts, [0] * len(texts))
         programs = [printing([turn.calls[at] for at in group]) for group in groups]
         said = AIMessage(turn.answer or "")
         leveled.append([*(_running(f"{number}-{at}", one) for at, one in enumerate(programs)), said])
@@ -261,12 +268,10 @@ def all_arms(task: Task, sandbox: Sandbox) -> Arms:
         "code_leveled": play(task, leveled, sandbox),
         "code_one_shot": play(task, one_shot, sandbox),
     }
-    one_shot_messages = played["code_one_shot"].messages
-    printed = [one.text.strip() for one in one_shot_messages if one.role == "tool"]
+    printed = [one.text.strip() for one in played["code_one_shot"].messages if one.role == "tool"]
     for turn, text in zip((one for one in task.turns if one.calls), printed, strict=True):
         expect(turn.shows in (None, text), True, f"{task.id}: {text}")
-    shown = _with_all_shown(one_shot_messages, played["code_leveled"].messages)
-    return Arms(played=played, all_shown=shown, chained=chained, read=read)
+    return Arms(played=played, at_once=at_once, chained=chained, read=read)
 
 
 def _needed(levels: Sequence[int]) -> list[set[int]]:
@@ -281,15 +286,3 @@ def _in_parallel(turn: Turn, texts: Sequence[str], levels: Sequence[int]) -> lis
         said.append(_neutral(_asking(str(level), *(turn.calls[at] for at in ours))))
         said += [Message(role="tool", text=texts[at]) for at in ours]
     return [*said, Message(role="assistant", text=turn.answer or "")]
-
-
-def _with_all_shown(one_shot: Iterable[Message], leveled: Iterable[Message]) -> list[Message]:
-    """Return the messages of one shot with, in place of what a program showed, all that leveled programs of it did."""
-    shown: list[list[str]] = []
-    for message in leveled:
-        if message.role == "user":
-            shown.append([])
-        elif message.role == "tool":
-            shown[-1].append(message.text)
-    texts = iter(["\n".join(each) for each in shown if each])
-    return [replace(one, text=next(texts)) if one.role == "tool" else one for one in one_shot]

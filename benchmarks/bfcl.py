@@ -21,6 +21,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,7 +169,7 @@ def main() -> None:
                 tally.add(arms)
             found[category] = {"equal": dict(equal), **counts, **tally.figures()}
             print(f"{category}: {json.dumps(found[category], indent=1)}")
-        about = {"bfcl-eval": "2026.3.23", "sandbox": f"{sandbox.name} {sandbox.level}"}
+        about = {"bfcl-eval": metadata.version("bfcl-eval"), "sandbox": f"{sandbox.name} {sandbox.level}"}
     print(f"{time.perf_counter() - began:.0f} s")
     if given.sample is None:
         keep("bfcl", {**about, "categories": found}, tokens=tokens.name)

@@ -34,7 +34,8 @@ class Tally:
         self.requests, self.dearer = Counter[str](), dict.fromkeys(CODE_ARMS, 0)
         self.definitions = {"json": 0, "code": 0}
         self.tokens = dict.fromkeys(ARMS, Tokens())
-        self._defined_as_code, self._all_shown = dict.fromkeys(JSON_ARMS, Tokens()), Tokens()
+        self._defined_as_code = dict.fromkeys(JSON_ARMS, Tokens())
+        self._at_once = dict.fromkeys(CODE_ARMS, Tokens())
 
     def add(self, arms: Arms) -> None:
         """Add a task."""
@@ -44,10 +45,10 @@ class Tally:
         for arm, one in arms.played.items():
             self.requests[arm] += sum(each.role == "assistant" for each in one.messages)
             self.tokens[arm] += costs[arm]
-        for arm in self._defined_as_code:
+        for arm in JSON_ARMS:
             self._defined_as_code[arm] += self.cost(arms.played[arm].messages, shown["code_one_shot"])
-        self._all_shown += self.cost(arms.all_shown, shown["code_one_shot"])
-        for arm in self.dearer:
+        for arm in CODE_ARMS:
+            self._at_once[arm] += self.cost(arms.at_once[arm], shown[arm])
             self.dearer[arm] += costs[arm].weighted > costs["json_parallel"].weighted
         self.definitions["json"] += shown["json_sequential"]
         self.definitions["code"] += shown["code_one_shot"]
@@ -68,9 +69,10 @@ class Tally:
     def figures(self) -> dict[str, Any]:
         """Return the tokens of a task, on average, and what of the savings comes from where.
 
-        A saving is the difference between a JSON arm and a code arm, divided in this order: "definitions", what the
-        JSON arm would save if the definitions of its tools were as short as those of code; "turns", what is saved by
-        making the same calls with fewer requests, everything shown; "payload", what is saved by not showing results.
+        A saving is the difference between a JSON arm and a code arm, divided as `callgate.ledger` does it. Definitions:
+        what the JSON arm would save if it were shown those of code. Turns: what it would save beyond that with the
+        requests of code, each making the calls of a program as JSON and reading all their results. Payload: what is
+        saved beyond that by programs, and what they show, in the place of those calls and results.
         """
         arms = {
             arm: {"requests": round(self.requests[arm] / self.tasks, 2), **self._mean(self.tokens[arm])} for arm in ARMS
@@ -79,9 +81,7 @@ class Tally:
             "tasks": self.tasks,
             "definitions": {kind: round(sum_ / self.tasks) for kind, sum_ in self.definitions.items()},
             "tokens_per_task": arms,
-            "weighted_saving": {
-                code: {json_: self._share(code, json_) for json_ in JSON_ARMS} for code in CODE_ARMS
-            },
+            "weighted_saving": {code: {json_: self._share(code, json_) for json_ in JSON_ARMS} for code in CODE_ARMS},
             "split": {code: {json_: self._split(code, json_) for json_ in JSON_ARMS} for code in CODE_ARMS},
             "tasks_dearer_than_json_parallel": self.dearer,
         }
@@ -96,8 +96,8 @@ class Tally:
     def _split(self, code: str, json_: str) -> dict[str, dict[str, int]]:
         before, after = self.tokens[json_], self.tokens[code]
         defined = self._defined_as_code[json_]
-        collapsed = self._all_shown if code == "code_one_shot" else after
-        parts = {"definitions": before - defined, "turns": defined - collapsed, "payload": collapsed - after}
+        at_once = self._at_once[code]
+        parts = {"definitions": before - defined, "turns": defined - at_once, "payload": at_once - after}
         return {
             kind: {name: round(getattr(part, kind) / self.tasks) for name, part in parts.items()}
             for kind in ("input", "output", "total", "weighted")

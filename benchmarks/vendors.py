@@ -104,9 +104,7 @@ def expenses(given: dict[str, Any]) -> Task:
     team, rows, standard = given["team"], given["expenses"], 5_000
 
     def travelled(member: str) -> float:
-        return sum(
-            row["amount"] for row in rows[member] if row["category"] == "travel" and row["status"] == "approved"
-        )
+        return sum(row["amount"] for row in rows[member] if row["category"] == "travel" and row["status"] == "approved")
 
     members = [one["id"] for one in team]
     asked = sorted(members, key=travelled, reverse=True)[: given["published"]["json"]["calls"][2]]
@@ -134,7 +132,9 @@ def transcript(given: dict[str, Any], tokens: TokenCounter) -> Task:
     said, size = list[str](), 0
     while size < MEETING_TOKENS:
         at = len(said)
-        said.append(f"Speaker {at % 5 + 1} at minute {at // 20}: item {at} of the agenda is closed, and {at * 7} remain.")
+        said.append(
+            f"Speaker {at % 5 + 1} at minute {at // 20}: item {at} of the agenda is closed, and {at * 7} remain."
+        )
         size += tokens.count(f" {said[-1]}")
     content = " ".join(said)
     target = {"objectType": "SalesMeeting", "recordId": "00Q5f000001abcXYZ"}
@@ -160,15 +160,13 @@ def transcript(given: dict[str, Any], tokens: TokenCounter) -> Task:
 def calendar(given: dict[str, Any], creates: int) -> Task:
     """One event, or one for each day of a month, with topics that the model makes up."""
     (task,) = (one for one in given["tasks"] if one["creates"] == creates)
-    one_day = {"start": "2026-01-01T10:00:00", "end": "2026-01-01T10:30:00"}
+    first = {"start": "2026-01-01T10:00:00", "end": "2026-01-01T10:30:00"}
     if creates == 1:
-        levels = [[("get_current_date", {})], [("create_event", {"title": "Daily topic 1", **one_day})]]
+        levels = [[("get_current_date", {})], [("create_event", {"title": "Daily topic 1", **first})]]
         program = _ONE_EVENT
     else:
-        events = [
-            {"title": f"Topic number {day}", **{key: at.replace("-01T", f"-{day + 1:02}T") for key, at in one_day.items()}}
-            for day in range(creates)
-        ]
+        days = [{key: at.replace("-01T", f"-{day:02}T") for key, at in first.items()} for day in range(1, creates + 1)]
+        events = [{"title": f"Topic number {at}", **day} for at, day in enumerate(days)]
         levels = [[("create_event", event) for event in events]]
         program = given["reference_program_31"]
     made: list[str] = []
