@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast, get_args
 
@@ -13,6 +14,7 @@ from langchain_core.tools import tool as make_tool
 
 from callgate import Call, Tool, ToolFailed, UsageError
 from callgate.tools import Caller, Effect
+from callgate_langchain.guards import is_list
 from callgate_langchain.raw import Capture, capture, capturing
 from callgate_langchain.schemas import injected, input_schema, output_schema
 
@@ -34,13 +36,14 @@ def from_langchain(
     `metadata={"callgate": {...}}` may also hold `record` and `reconcile`; see `Tool`.
 
     Raises:
-        UsageError: for an effect of a tool that is not there, callgate metadata of another form, or a tool whose
-            arguments JSON Schema cannot describe.
+        UsageError: for an effect of a tool that is not there, callgate metadata of another form, a caller that no
+            vendor knows, or a tool whose arguments JSON Schema cannot describe.
 
     The tools return raw values, not text; see `Capture.value`. Arguments that LangChain injects are not in the schema
     and cannot be passed. A tool that needs state, a store or a runtime, or returns a Command, works only inside a
-    graph: there use `callgate_langgraph.CodeActNode`. `extras["allowed_callers"]` says who may call a tool: "direct" is
-    the model, everything else ("code_execution_20260120", "programmatic") is code; without it both may.
+    graph: there use `callgate_langgraph.CodeActNode`. `extras["allowed_callers"]` lists who may call a tool, in words of
+    Anthropic or OpenAI: "direct" is the model, "code_execution_20260120" and "programmatic" are code; without it both
+    may.
     """
     ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in tools]
     unknown = sorted(set(effects or {}) - {one.name for one in ready})
@@ -134,7 +137,14 @@ def _inside(metadata: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 
 def _callers(tool: BaseTool) -> frozenset[Caller]:
-    allowed: Iterable[str] | None = (tool.extras or {}).get("allowed_callers")
+    allowed: Any = (tool.extras or {}).get("allowed_callers")
     if allowed is None:
         return frozenset(("direct", "code"))
+    if not is_list(allowed) or not all(isinstance(one, str) and _CALLER.fullmatch(one) for one in allowed):
+        words = '"direct", "programmatic" (OpenAI) and "code_execution_20260120" (Anthropic, of any date)'
+        raise UsageError(f"tool {tool.name!r}: extras['allowed_callers'] is a list of {words}, got {allowed!r}")
     return frozenset[Caller]("direct" if one == "direct" else "code" for one in allowed)
+
+
+_CALLER = re.compile(r"direct|programmatic|code_execution_\d{8}")
+"""What vendors call those who may call a tool."""
