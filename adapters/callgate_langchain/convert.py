@@ -41,9 +41,10 @@ def from_langchain(
 
     The tools return raw values, not text; see `Capture.value`. Arguments that LangChain injects are not in the schema
     and cannot be passed. A tool that needs state, a store or a runtime, or returns a Command, works only inside a
-    graph: there use `callgate_langgraph.CodeActNode`. `extras["allowed_callers"]` lists who may call a tool, in words of
-    Anthropic or OpenAI: "direct" is the model, "code_execution_20260120" and "programmatic" are code; without it both
-    may.
+    graph: there use `callgate_langgraph.CodeActNode`.
+
+    `extras["allowed_callers"]` lists who may call a tool, in words of Anthropic or OpenAI: "direct" is the model,
+    "code_execution_20260120" and "programmatic" are code. Without it both may.
     """
     ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in tools]
     unknown = sorted(set(effects or {}) - {one.name for one in ready})

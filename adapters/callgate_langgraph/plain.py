@@ -221,7 +221,8 @@ def _refusal(call: ToolCall, catalogue: Catalogue) -> ToolMessage:
     text = f"{name} was not called: it may not be called at all"
     for function, tool in catalogue.functions.items():
         if tool.name == name:
-            text = f"{name} was not called: only a program may call it; use {EXECUTE_CODE}, with {function}(...) in its code"
+            cure = f"use {EXECUTE_CODE}, with {function}(...) in its code"
+            text = f"{name} was not called: only a program may call it; {cure}"
     return ToolMessage(text, name=name, tool_call_id=call["id"], status="error")
 
 
