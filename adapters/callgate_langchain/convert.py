@@ -33,7 +33,8 @@ def from_langchain(
             `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
             idempotent), else write.
 
-    `metadata={"callgate": {...}}` may also hold `record` and `reconcile`; see `Tool`.
+    `metadata={"callgate": {...}}` may also hold `record` and `reconcile`, see `Tool`, and `output_schema`: the JSON
+    Schema of what the tool returns, or its type. Without, it is the return annotation, or what an MCP server says.
 
     Raises:
         UsageError: for an effect of a tool that is not there, callgate metadata of another form, a caller that no
@@ -85,7 +86,7 @@ def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
         name=tool.name,
         description=inspect.cleandoc(tool.description),
         input_schema=input_schema(tool),
-        output_schema=output_schema(tool),
+        output_schema=output_schema(tool, declared),
         effect=effect or _effect(tool),
         callers=_callers(tool),
         record=declared.get("record", "value"),
@@ -125,9 +126,13 @@ def _effect(tool: BaseTool) -> Effect:
 def _declared(tool: BaseTool) -> Mapping[str, Any]:
     """Return what the tool's metadata says to callgate."""
     declared = _inside(tool.metadata or {}, "callgate")
-    if unknown := sorted(set(declared) - {"effect", "record", "reconcile"}):
-        raise UsageError(f"tool {tool.name!r}: metadata['callgate'] holds effect, record and reconcile, not {unknown}")
+    if unknown := sorted(set(declared) - set(_DECLARED)):
+        known, odd = ", ".join(map(repr, _DECLARED[:-1])), ", ".join(map(repr, unknown))
+        raise UsageError(f"tool {tool.name!r}: metadata['callgate'] holds {known} or {_DECLARED[-1]!r}, not {odd}")
     return declared
+
+
+_DECLARED = ("effect", "output_schema", "reconcile", "record")
 
 
 def _inside(metadata: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
