@@ -13,7 +13,7 @@ from langchain_core.runnables.config import ensure_config
 from callgate.surface import EXECUTE_CODE
 from callgate_langgraph.modes import Surface
 
-__all__ = ["SurfaceModel", "bind_surfaces"]
+__all__ = ["SurfaceModel", "bind_surfaces", "tool_name"]
 
 Bound = Runnable[LanguageModelInput, AIMessage]
 
@@ -76,8 +76,8 @@ def bind_surfaces(
     chosen = _name_of(bind_kwargs.get("tool_choice"))
     without = {key: value for key, value in bind_kwargs.items() if key != "tool_choice"}
     plain = model.bind_tools(tools, **(without if chosen == EXECUTE_CODE else bind_kwargs))
-    in_code = {_tool_name(one) for one in code_tools}
-    if chosen not in in_code and chosen in {_tool_name(one) for one in tools}:
+    in_code = {tool_name(one) for one in code_tools}
+    if chosen not in in_code and chosen in {tool_name(one) for one in tools}:
         return {"json": plain, "code": plain}
     return {"json": plain, "code": model.bind_tools(code_tools, **bind_kwargs)}
 
@@ -90,7 +90,8 @@ def _name_of(choice: Any) -> str | None:
     return _name_of(fields.get("function")) or fields.get("name")
 
 
-def _tool_name(tool: Any) -> str:
+def tool_name(tool: Any) -> str:
+    """Return the name of what `bind_tools` is given: a tool, a function, or a definition in OpenAI's form."""
     if isinstance(tool, Mapping):
         return cast("Mapping[str, Any]", tool)["function"]["name"]
     return getattr(tool, "name", None) or getattr(tool, "__name__", "")

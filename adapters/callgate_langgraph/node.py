@@ -32,7 +32,7 @@ from callgate_langgraph.actions import CodeAction, admit, current_setting, execu
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
 from callgate_langgraph.beside import Beside
-from callgate_langgraph.binding import SurfaceModel, bind_surfaces
+from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
 from callgate_langgraph.call_limits import CallBudget, known_limits
 from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
@@ -40,7 +40,7 @@ from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping, began, keys_of, messages_in, scope_of, told
 from callgate_langgraph.memory import NodeMemory
 from callgate_langgraph.modes import Modes, Route, Surface
-from callgate_langgraph.plain import PlainCalls
+from callgate_langgraph.plain import PlainCalls, may_be_plain
 from callgate_langgraph.state import channels_of, read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
 from callgate_langgraph.turn import Turn, ref_of
@@ -159,13 +159,13 @@ class CodeActNode(Runnable[Any, Any]):
             require_durable,
             NodeMemory(),
         )
-        self._shown = list(tools)
         self._plain = ToolNode(tools, **given)
         ready = list(self._plain.tools_by_name.values())
         if EXECUTE_CODE in self._plain.tools_by_name:
             raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
         self._inner = ToolNode([capturing(one) for one in ready], **given)
         catalogue = Catalogue(from_langchain(ready, effects))
+        self._shown = [one for one in tools if may_be_plain(tool_name(one), catalogue)]
         self._call_limits = known_limits(hooks.limits, self._plain.tools_by_name)
         self._gates = Approvals(hooks.with_interrupt_on(interrupt_on), catalogue, self._plain.tools_by_name)
         self._runner = CodeRunner(
@@ -240,8 +240,10 @@ class CodeActNode(Runnable[Any, Any]):
         return await acarry_out(self._entered(calls, input, config, kwargs))
 
     def _concerns(self, calls: Sequence[ToolCall], config: RunnableConfig | None) -> bool:
-        """Say whether any call is more than a plain one that nobody counts, is asked about, or was."""
-        concerned = any(call["name"] == EXECUTE_CODE or call["name"] in self._gates for call in calls)
+        """Say whether any call is more than a plain one that nobody counts, refuses, is asked about, or was."""
+        gates, catalogue = self._gates, self._runner.catalogue
+        names = [call["name"] for call in calls]
+        concerned = any(one == EXECUTE_CODE or one in gates or not may_be_plain(one, catalogue) for one in names)
         counted = bool(self._call_limits and calls)
         return concerned or counted or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked more
 
