@@ -84,7 +84,7 @@ class AutoRouter:
         """
         if not facts.definitions:
             raise UsageError("there is no surface to choose: " + "; ".join(facts.excluded.values()))
-        shown = [one.surface for one in facts.messages if one.surface is not None]
+        shown: list[SurfaceKind] = [one.surface for one in facts.messages if one.surface is not None]
         if not shown or shown[-1] not in facts.definitions:
             return _first(facts)
         now = shown[-1]
@@ -103,7 +103,7 @@ class AutoRouter:
         made = [call for turn in turns for one in turn.rounds for call in one.calls]
         if now == "code" or not made:
             return Surface(kind=now, reason=f"{now}: kept from the turn before")
-        kinds = [one for one in facts.definitions if one != "json" or EXECUTE_CODE not in made]
+        kinds: list[SurfaceKind] = [one for one in facts.definitions if one != "json" or EXECUTE_CODE not in made]
         said = sum(turn.tokens for turn in turns)
         costs = {one: _cost(one, facts.definitions[one], turns, said=said, cached=one == now) for one in kinds}
         best = min(kinds, key=lambda one: (costs[one], one != now))
@@ -168,7 +168,7 @@ def _first(facts: Facts) -> Surface:
     if len(facts.definitions) == 1:
         (kind,) = facts.definitions
         return Surface(kind=kind, reason=f"{kind}: {_only(facts)}")
-    costs = {one: _cost(one, size, _USUAL) for one, size in facts.definitions.items()}
+    costs: dict[SurfaceKind, float] = {one: _cost(one, size, _USUAL) for one, size in facts.definitions.items()}
     kind = min(costs, key=lambda one: (costs[one], list(_CALLED).index(one)))
     sizes = sorted(facts.definitions.items(), key=lambda one: one[0] != kind)
     told = ", ".join(f"{size:,} {_CALLED[one]}" for one, size in sizes)
@@ -176,7 +176,7 @@ def _first(facts: Facts) -> Surface:
 
 
 def _only(facts: Facts) -> str:
-    return "; ".join(f"no {kind}, {why}" for kind, why in facts.excluded.items()) or "nothing else can be shown"
+    return "; ".join(dict.fromkeys(facts.excluded.values())) or "nothing else can be shown"
 
 
 def _cost(kind: SurfaceKind, definitions: int, turns: Sequence[_Turn], *, said: int = 0, cached: bool = False) -> float:
