@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from callgate import Catalogue, Tool
 from callgate.search import index_of
 from callgate.stubs import Stubs, first_sentence
-from callgate.surface import _RULES, definition
+from callgate.surface import _RULES, definition, mixed_definition
 
 TEXT = {"type": "string"}
 WORKLOADS = Path(os.environ.get("CALLGATE_WORKLOADS", Path(__file__).parents[2] / "shared" / "workloads"))
@@ -323,6 +323,7 @@ def test_the_fixed_text_and_a_usual_tool_are_short(tokens: Callable[[str], float
     fixed = definition(Catalogue([]))
     assert tokens(_RULES) <= 300
     assert tokens(json.dumps(fixed)) <= 300
+    assert tokens(str(mixed_definition(Catalogue([]))["description"])) <= 110
     status = {"enum": ["open", "paid"], "default": "open"}
     properties = {"user": TEXT, "status": status, "limit": {"type": "integer", "default": 10}}
     order = {"type": "object", "title": "Order", "properties": {"id": TEXT}, "required": ["id"]}

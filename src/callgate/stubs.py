@@ -46,10 +46,11 @@ class Stubs:
 
     Args:
         functions: function name to tool.
+        results_of: tools, by function name, of which only the results are told.
     """
 
-    def __init__(self, functions: Mapping[str, Tool]) -> None:
-        self._functions = functions
+    def __init__(self, functions: Mapping[str, Tool], results_of: Mapping[str, Tool] | None = None) -> None:
+        self._functions, self._results_of = functions, results_of or {}
         self._beginnings = _shared_beginnings(one.description for one in functions.values())
 
     def text(self) -> str:
@@ -58,7 +59,8 @@ class Stubs:
         for name, one in self._functions.items():
             beginning = self._beginning(one)
             groups.setdefault(beginning, []).append(_line(name, one, one.description[len(beginning) :], types))
-        lines = [*types.lines, *groups.pop("")]
+        results = _results(self._results_of, types)
+        lines = [*types.lines, *results, *groups.pop("")]
         for beginning, members in groups.items():
             lines += [f"# {_one_line(_LABEL.sub('', beginning))}", *members]
         return "\n".join(lines)
@@ -85,13 +87,25 @@ def _line(name: str, one: Tool, description: str, types: Types) -> str:
     parameters = [_parameter(key, properties[key], one, types) for key in ordered if is_name(key)]
     if odd := [key for key in ordered if not is_name(key)]:
         parameters.append(f"**arguments: {_odd_names(odd, properties, one, types)}")
-    returns = ""
-    if one.output_schema:
-        returns = f" -> {types.annotation(dict(one.output_schema), one.output_schema, f'{name}_result')}"
+    returns = f" -> {_result(name, one, types)}" if one.output_schema else ""
     doc = first_sentence(_LABEL.sub("", description.strip(), count=1))
     notes = "; ".join(_notes({key: properties[key] for key in ordered}, f"{name} {doc}"))
     said = f"{doc} ({notes})" if doc and notes else doc or notes
     return f"def {name}({', '.join(parameters)}){returns}" + (f": {said}" if said else "")
+
+
+def _result(name: str, one: Tool, types: Types) -> str:
+    schema = one.output_schema or {}
+    return types.annotation(dict(schema), schema, f"{name}_result")
+
+
+def _results(functions: Mapping[str, Tool], types: Types) -> list[str]:
+    """Return a line for each type that tools return, with their names."""
+    returning: dict[str, list[str]] = {}
+    for name, one in functions.items():
+        if one.output_schema:
+            returning.setdefault(_result(name, one, types), []).append(name)
+    return [f"# {', '.join(names)} -> {result}" for result, names in returning.items()]
 
 
 def _parameter(key: str, schema: JSON, one: Tool, types: Types) -> str:

@@ -1,15 +1,16 @@
-"""What the model is shown: the one tool `execute_code`, with a line per tool it can call."""
+"""What the model is shown: `execute_code`, with a line per tool it can call, or a short one beside plain tools."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 from callgate.codec import JSON
 from callgate.stubs import Stubs
-from callgate.tools import Catalogue
+from callgate.tools import Catalogue, Tool
 
-__all__ = ["EXECUTE_CODE", "STUB_TOKENS", "definition"]
+__all__ = ["EXECUTE_CODE", "STUB_TOKENS", "definition", "mixed_definition"]
 
 EXECUTE_CODE = "execute_code"
 """The name of the code action's tool."""
@@ -29,6 +30,13 @@ attribute), not text. A failing tool raises ToolFailed, a refused call Refused. 
 arguments), ...]), threads, or await asyncio.gather(...). Calls already made are not undone when a program fails.
 """
 
+_MIXED_RULES = """\
+Run Python that calls the other tools: for several calls, loops, or results to filter, join or count. Make \
+a single call plainly. Each tool is a function of its name, with keyword arguments; results are plain values. Only \
+what it prints and its last expression's value come back. Each starts fresh: standard library, no network. Errors \
+raise ToolFailed or Refused. Parallel: call_tools([(name, arguments), ...]). Calls made are not undone.
+"""
+
 _SEARCH = """
 {count} tools, too many to list. search_tools("words") returns up to 10 as [{{"name", "stub"}}], describe_tool(name) \
 a dict with the whole description and input_schema; call one by call_tool(name, argument=...). Search, read and call \
@@ -43,9 +51,40 @@ def definition(catalogue: Catalogue, stub_tokens: int = STUB_TOKENS) -> dict[str
         catalogue: the tools.
         stub_tokens: tokens, at four characters each, that the lines of all tools may have; above, the program searches.
     """
+    return _defined(_RULES + _tools(catalogue.functions, stub_tokens))
+
+
+def mixed_definition(catalogue: Catalogue, stub_tokens: int = STUB_TOKENS) -> dict[str, JSON]:
+    """Return the short `execute_code` that stands beside the plain definitions of the tools, in the same form.
+
+    It says what those do not: functions that are not called as their tools are, which tools programs may not call, what
+    is known of results, and the lines of the tools that only programs may call.
+
+    Args:
+        catalogue: the tools.
+        stub_tokens: tokens, at four characters each, that the lines may have; above, results are left out, and where
+            that is not enough, the program searches.
+    """
+    plain = {name: one for name, one in catalogue.functions.items() if "direct" in one.callers}
+    only_code = {name: one for name, one in catalogue.functions.items() if "direct" not in one.callers}
+    text = _MIXED_RULES
+    if renamed := [f"{name} is {one.name}" for name, one in plain.items() if name != one.name]:
+        text += f"Functions of another name: {', '.join(renamed)}.\n"
+    if only_direct := [one.name for one in catalogue if "code" not in one.callers]:
+        text += f"Not for programs: {', '.join(only_direct)}.\n"
+    lines = Stubs(only_code, results_of=plain).text()
+    if len(lines) > 4 * stub_tokens:
+        text += 'describe_tool(name)["output_schema"] is what a tool returns.\n'
+        return _defined(text + (_tools(only_code, stub_tokens) if only_code else ""))
+    if lines:
+        text += f"\n{'Results, and functions that only programs call' if only_code else 'Results'}:\n{lines}"
+    return _defined(text)
+
+
+def _defined(description: str) -> dict[str, JSON]:
     return {
         "name": EXECUTE_CODE,
-        "description": _RULES + _tools(catalogue, stub_tokens),
+        "description": description,
         "parameters": {
             "type": "object",
             "properties": {"code": {"type": "string", "description": "the program"}},
@@ -55,11 +94,11 @@ def definition(catalogue: Catalogue, stub_tokens: int = STUB_TOKENS) -> dict[str
     }
 
 
-def _tools(catalogue: Catalogue, stub_tokens: int) -> str:
-    lines = Stubs(catalogue.functions).text()
+def _tools(functions: Mapping[str, Tool], stub_tokens: int) -> str:
+    lines = Stubs(functions).text()
     if len(lines) <= 4 * stub_tokens:
         return f"\nTools:\n{lines or 'none'}"
-    return _SEARCH.format(count=len(catalogue.functions)) + _groups(list(catalogue.functions))
+    return _SEARCH.format(count=len(functions)) + _groups(list(functions))
 
 
 def _groups(names: list[str]) -> str:
