@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from arms import Live, Turn, all_arms
-from figures import counter, keep, opened_sandbox, skip, task_parser
+from figures import counter_of_tokens, expect_alike, keep, opened_sandbox, skip, task_parser
 from programs import Asked
 from pydantic import WithJsonSchema
 from tally import Tally
@@ -157,7 +157,7 @@ def main() -> None:
     """Play, compare, count and keep."""
     given = task_parser("BFCL multi-turn through LangGraph, as JSON and as code.").parse_args()
     warnings.simplefilter("ignore")
-    tokens, began, found = counter(), time.perf_counter(), dict[str, Any]()
+    tokens, began, found = counter_of_tokens(), time.perf_counter(), dict[str, Any]()
     with opened_sandbox() as sandbox:
         for category in CATEGORIES:
             tally, equal, counts = Tally(tokens), Counter[str](), Counter[str]()
@@ -173,6 +173,8 @@ def main() -> None:
     print(f"{time.perf_counter() - began:.0f} s")
     if given.sample is None:
         keep("bfcl", {**about, "categories": found}, tokens=tokens.name)
+    for category, one in found.items():
+        expect_alike(category, one)
 
 
 if __name__ == "__main__":

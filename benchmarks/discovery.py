@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from figures import counter, keep, lines_of, parser
+from figures import counter_of_tokens, keep, lines_of, parser
 
 from callgate import Catalogue, Tool
 from callgate.search import index_of
@@ -110,7 +110,7 @@ def main() -> None:
     """Search, count and keep."""
     arguments = parser("Finding tools in a large catalogue.").parse_args()
     warnings.simplefilter("ignore")
-    given, tasks, tokens = lines_of("livemcp_tools.jsonl"), lines_of("livemcp_gold.jsonl"), counter()
+    given, tasks, tokens = lines_of("livemcp_tools.jsonl"), lines_of("livemcp_gold.jsonl"), counter_of_tokens()
     names = [one["name"] for one in given]
     catalogue = tools_of(given, len(given))
     began = time.perf_counter()

@@ -179,7 +179,7 @@ def opened_sandbox(**arguments: Any) -> Iterator[Sandbox]:
         sandbox.close()
 
 
-def counter() -> TokenCounter:
+def counter_of_tokens() -> TokenCounter:
     """Return what counts by o200k_base, or roughly where that encoding cannot be had, and say so.
 
     llama-index-core brings the encoding along; without it tiktoken fetches it.
@@ -220,6 +220,11 @@ def skip(reason: str) -> NoReturn:
     """End a benchmark that lacks something; those after it go on."""
     print(f"skipped: {reason}")
     raise SystemExit(0)
+
+
+def expect_alike(name: str, figures: dict[str, Any]) -> None:
+    """Stop unless all tasks ended alike in all arms."""
+    expect(figures["equal"], dict.fromkeys(("results", "states", "values"), figures["tasks"]), f"{name}: arms differ")
 
 
 def keep(name: str, figures: dict[str, Any], *, tokens: str | None = None) -> None:

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from conversations import Called, Conversation, Turn, bfcl, cut, small, tau_retail
-from figures import expect
+from figures import counter_of_tokens, expect, keep
 
-from callgate import Catalogue, Tool, UsageError
+from callgate import Catalogue, Tool
 from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
 from callgate.history import Message, ModelCall, SurfaceKind
 from callgate.router import AutoRouter, Facts, Router
 from callgate.surface import EXECUTE_CODE, definition, mixed_definition
-from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
+from callgate.tokens import ApproximateTokens, TokenCounter
 
 ANSWER = "word " * 30
 """What a turn ends with: 30 tokens, as workloads/README.md has it."""
@@ -297,7 +297,7 @@ def compare(
             for at in range(most)
         ],
         at_best=sum(map(min, *(each[kind] for kind in KINDS))),
-        first=Counter(one[0].surface for one in found["auto"]),
+        first=dict(Counter(one[0].surface for one in found["auto"])),
         switched=sum(len({turn.surface for turn in one}) > 1 for one in found["auto"]),
     )
 
@@ -324,11 +324,7 @@ def main() -> int:
     if not (folder / "bfcl_mt_traces.jsonl").is_file():
         print("router: not run, there is no workload data; CALLGATE_WORKLOADS names its folder", file=sys.stderr)
         return 0
-    try:
-        counter: TokenCounter = ExactTokens()
-    except UsageError as error:
-        counter = ApproximateTokens()
-        print(f"router: counted by {counter.name}: {error}", file=sys.stderr)
+    counter = counter_of_tokens()
     replay, router = Replay(counter, ApproximateTokens()), AutoRouter()
     found = [
         compare(name, conversations, manner, replay, router)
@@ -342,6 +338,7 @@ def main() -> int:
         print(f"cache-weighted tokens per conversation, counted by {counter.name}; regret against the cheapest surface")
         for one in found:
             _show(one)
+    keep("router", {"sets": [_kept(one) for one in found]}, tokens=counter.name)
     return 0
 
 
@@ -355,6 +352,12 @@ def _as_json(one: Compared) -> dict[str, Any]:
         "target": target,
         "ok": None if target is None else one.regret <= target,
     }
+
+
+def _kept(one: Compared) -> dict[str, Any]:
+    """Return what the README's table is made of."""
+    told = {key: value for key, value in _as_json(one).items() if key not in ("costs", "turns", "at_best")}
+    return {**told, "tokens": {choice: round(cost / one.conversations) for choice, cost in one.costs.items()}}
 
 
 def _show(one: Compared) -> None:

@@ -87,10 +87,11 @@ def _percent(share: float) -> str:
 
 def _small() -> Iterator[str]:
     """Yield the row of small catalogues."""
-    found = {one["arm"]: one["costs"] for one in results("router").get("sets", ()) if one["name"] == "small catalogues"}
+    found = [one["tokens"] for one in results("router").get("sets", ()) if one["name"] == "small catalogues"]
     if found:
-        arms = {"json_sequential": found["one shot"]["json"], "json_parallel": found["parallel"]["json"]}
-        arms |= {"code_leveled": found["parallel"]["code"], "code_one_shot": found["one shot"]["code"]}
+        parallel, sequential = found  # code, leveled beside the one and in one shot beside the other
+        arms = {"json_sequential": sequential["json"], "json_parallel": parallel["json"]}
+        arms |= {"code_leveled": parallel["code"], "code_one_shot": sequential["code"]}
         yield _cells("one to three tools, short turns", arms)
 
 
@@ -122,9 +123,12 @@ def _found() -> Iterator[str]:
 
 
 def _chosen() -> Iterator[str]:
-    if sets := [one for one in results("router").get("sets", ()) if one["target"] is not None]:
-        names, worst = dict.fromkeys(one["name"] for one in sets), max(0, *(one["regret"] for one in sets))
-        yield f"`auto` costs at most {worst:.1%} more than the cheapest mode of each: {', '.join(names)}."
+    worst: dict[str, float] = {}
+    for one in results("router").get("sets", ()):
+        worst[one["name"]] = max(worst.get(one["name"], one["regret"]), one["regret"])
+    if worst:
+        told = ", ".join(f"{name} {regret:+.1%}" for name, regret in worst.items())
+        yield f"What `auto` costs beside the cheapest mode of a whole set, at worst: {told}."
 
 
 # ---- that of FIGURES.md

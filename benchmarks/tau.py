@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arms import Live, Turn, all_arms
-from figures import counter, expect, keep, lines_of, opened_sandbox, task_parser, workload
+from figures import counter_of_tokens, expect, expect_alike, keep, lines_of, opened_sandbox, task_parser, workload
 from programs import Asked
 from tally import Tally
 
@@ -56,7 +56,7 @@ def main() -> None:
     given = task_parser("tau-bench retail, replayed as JSON and as code.").parse_args()
     warnings.simplefilter("ignore")
     recorded, tools = lines_of("tau_traces.jsonl"), json.loads(workload("tau_retail_tools.json"))
-    tokens, began = counter(), time.perf_counter()
+    tokens, began = counter_of_tokens(), time.perf_counter()
     tally, equal, counts = Tally(tokens), Counter[str](), Counter[str]()
     with opened_sandbox() as sandbox:
         about = {"sandbox": f"{sandbox.name} {sandbox.level}"}
@@ -70,6 +70,7 @@ def main() -> None:
     print(json.dumps(found, indent=1), f"\n{time.perf_counter() - began:.0f} s")
     if given.sample is None:
         keep("tau", {**about, **found}, tokens=tokens.name)
+    expect_alike("retail", found)
 
 
 if __name__ == "__main__":

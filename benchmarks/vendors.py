@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from arms import Live, Turn, all_arms
-from figures import counter, expect, keep, opened_sandbox, parser, workload
+from figures import counter_of_tokens, expect, keep, opened_sandbox, parser, workload
 from programs import Asked
 from tally import Tally
 
@@ -215,7 +215,7 @@ def main() -> None:
     del given
     warnings.simplefilter("ignore")
     scenarios = json.loads(workload("vendor_scenarios.json"))
-    tokens = counter()
+    tokens = counter_of_tokens()
     calendars = scenarios["cloudflare_calendar"]
     tasks = [
         (order_totals(scenarios["microsoft_order_totals"]), scenarios["microsoft_order_totals"]),
