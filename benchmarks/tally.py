@@ -11,7 +11,7 @@ from typing import Any
 from arms import Arms
 
 from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
-from callgate.history import Message, ModelCall
+from callgate.history import Message
 from callgate.tokens import TokenCounter
 
 ANSWER = 30
@@ -61,7 +61,7 @@ class Tally:
             if one.role != "assistant":
                 meter.say(text + PER_MESSAGE)
                 continue
-            asked = sum(self._count(_form(each)) + PER_CALL for each in one.calls)
+            asked = sum(self._count(each.name) + self._count(each.arguments) + PER_CALL for each in one.calls)
             total += meter.request(text + asked)
             meter.say(PER_MESSAGE)
         return total
@@ -102,8 +102,3 @@ class Tally:
             kind: {name: round(getattr(part, kind) / self.tasks) for name, part in parts.items()}
             for kind in ("input", "output", "total", "weighted")
         }
-
-
-def _form(call: ModelCall) -> str:
-    """Return a call as a model writes it; with this the published runs are met."""
-    return f'{{"name": "{call.name}", "arguments": {call.arguments}}}'

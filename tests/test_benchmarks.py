@@ -166,11 +166,12 @@ def test_levels_are_those_of_the_recordings(name: str, alike: float) -> None:
 def test_a_conversation_is_charged_request_by_request() -> None:
     from tally import ANSWER, Tally
 
+    from callgate.costs import PER_CALL
     from callgate.history import Message, ModelCall
     from callgate.tokens import ApproximateTokens
 
     call = ModelCall(id="1", name="f", arguments="{}")
-    form = len('{"name": "f", "arguments": {}}') // 4 + 1 + 6
+    form = 1 + 1 + PER_CALL
     messages = [
         Message(role="user", text="12345678"),
         Message(role="assistant", calls=(call,)),
