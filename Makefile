@@ -40,6 +40,7 @@ bench: $(VENV)/.bench ## what callgate costs and what code saves, against baseli
 	@$(BIN)/python benchmarks/bfcl.py
 	@$(BIN)/python benchmarks/tau.py
 	@$(BIN)/python benchmarks/vendors.py
+	@$(BIN)/python benchmarks/router.py
 	@$(BIN)/python benchmarks/discovery.py
 	@$(BIN)/python benchmarks/table.py --write
 

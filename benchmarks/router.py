@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from conversations import Called, Conversation, Turn, bfcl, cut, small, tau_retail
-from figures import counter_of_tokens, expect, keep
+from figures import counter_of_tokens, expect, keep, workloads
 
 from callgate import Catalogue, Tool
 from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
@@ -334,7 +333,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--json", action="store_true", help="print JSON in place of the tables")
     options = arguments.parse_args()
-    folder = Path(os.environ.get("CALLGATE_WORKLOADS", ""))
+    folder = workloads()
     if not (folder / "bfcl_mt_traces.jsonl").is_file():
         print("router: not run, there is no workload data; CALLGATE_WORKLOADS names its folder", file=sys.stderr)
         return 0

@@ -135,18 +135,50 @@ def _chosen() -> Iterator[str]:
 
 
 def figures_block() -> str:
-    """Return the table of raw tokens."""
-    lines = _heads("requests: input + output tokens per task", *_HEAD)
+    """Return what the README has no room for."""
+    return "\n\n".join("\n".join(lines) for lines in (_raw(), _beside_published(), _routed(), _prompts()))
+
+
+def _raw() -> Iterator[str]:
+    yield from _heads("requests: input + output tokens per task", *_HEAD)
     for name, one in tasks().items():
         arms = (one["tokens_per_task"][arm] for arm in (*JSON_ARMS, *CODE_ARMS))
         cells = (f"{arm['requests']:.1f}: {arm['input']:,} + {arm['output']:,}" for arm in arms)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _beside_published() -> Iterator[str]:
+    yield from _heads("published", "JSON", "ours", "difference", "code", "ours", "saved by code", "ours")
+    scenarios = results("vendors").get("scenarios", {})
+    for name, title in SCENARIOS:
+        told, arms = scenarios[name]["published"], scenarios[name]["tokens_per_task"]
+        code = f"{arms['code_one_shot']['total']:,}"
+        if "off" in told:
+            cells = [f"{told['json']:,}", f"{told['ours']:,}", f"{told['off']:+.1%}", f"{told['code']:,}", code, "", ""]
+        else:
+            cells = ["", f"{arms['json_parallel']['total']:,}", "", "", code]
+            cells += [f"{told['saving']:.0%}", f"{told['our_saving']:.0%}"]
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def _routed() -> Iterator[str]:
+    yield from _heads("cache-weighted tokens per conversation", "json", "code", "mixed", "auto", "regret of auto")
+    for one in results("router").get("sets", ()):
+        cells = [f"{one['tokens'][mode]:,}" for mode in ("json", "code", "mixed", "auto")]
+        name = f"{one['name']}, {one['conversations']:,} conversations: {one['manner']}"
+        yield f"| {name} | {' | '.join(cells)} | {one['regret']:+.1%} |"
+
+
+def _prompts() -> Iterator[str]:
+    prompts = results("discovery").get("prompt_tokens", {})
+    yield from _heads("tokens of the definitions of so many tools", *(f"{int(size):,}" for size in prompts))
+    for kind, name in (("json", "JSON"), ("code", "`execute_code`")):
+        yield f"| {name} | {' | '.join(f'{one[kind]:,}' for one in prompts.values())} |"
 
 
 BLOCKS: Mapping[Path, Callable[[], str]] = {
-    Path(__file__).parents[1] / "README.md": readme_block,
     Path(__file__).with_name("FIGURES.md"): figures_block,
+    Path(__file__).parents[1] / "README.md": readme_block,
 }
 
 
