@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
@@ -81,10 +81,10 @@ class Account:
     """What is counted here for the same requests."""
 
     def __add__(self, other: Account) -> Account:
-        return Account(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(Account)})
+        return Account(**{one: getattr(self, one) + getattr(other, one) for one in _FIELDS})
 
     def __sub__(self, other: Account) -> Account:
-        return Account(**{one.name: getattr(self, one.name) - getattr(other, one.name) for one in fields(Account)})
+        return Account(**{one: getattr(self, one) - getattr(other, one) for one in _FIELDS})
 
     def plain(self, baseline: Baseline) -> Tokens:
         """Return what plain calls would have cost."""
@@ -101,6 +101,9 @@ class Account:
         """Return what part of the weighted cost of plain calls code mode saved; negative where it cost more."""
         plain = self.plain(baseline).weighted
         return (plain - self.code.weighted) / plain if plain else 0.0
+
+
+_FIELDS = tuple(one.name for one in fields(Account))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,17 +154,32 @@ class Ways:
         for way in ways:
             self._meters[way].say(tokens)
 
-    def request(self, written: int, ways: Iterable[Way] = _WAYS) -> Account:
-        """Return what a request costs, and add the message that it writes."""
+    def request(self, written: int) -> Account:
+        """Return what a request costs that is made in every way, and add the message that it writes."""
+        return self.requests([(written, 0)], _WAYS)
+
+    def requests(self, made: Sequence[tuple[int, int]], ways: Iterable[Way]) -> Account:
+        """Return what requests cost in some ways, and add what they write and what is said after each.
+
+        Args:
+            made: tokens that each writes, and tokens of the messages that come next.
+            ways: in which they are made.
+        """
         costs: dict[str, Any] = {}
-        for way in ways:
+        for way in ways if made else ():
+            meter = self._meters[way]
             if self._seen[way] != self._surface and way not in _AS_JSON:
-                self._meters[way].redefine(self._definitions[self._surface])
+                meter.redefine(self._definitions[self._surface])
             self._seen[way] = self._surface
-            costs[way] = self._meters[way].request(written)
-        self.say(PER_MESSAGE, ways)
-        made: dict[str, Any] = {name: 1 for way, name in _REQUESTS.items() if way in costs}
-        return Account(**costs, **made)
+            new = repeated = 0
+            for written, said in made:
+                cost = meter.request(written)
+                new, repeated = new + cost.new, repeated + cost.repeated
+                meter.say(PER_MESSAGE + said)
+            costs[way] = Tokens(new=new, repeated=repeated, output=sum(written for written, _ in made))
+            if way in _REQUESTS:
+                costs[_REQUESTS[way]] = len(made)
+        return Account(**costs)
 
     def reading(self) -> Account:
         """Return what it costs to read what has not been read yet, by a request whose output is not counted."""
@@ -183,10 +201,10 @@ class Opened:
     def __init__(self, before: Ways, written: int, *, plain: bool) -> None:
         self._before, self._written, self._plain = before, written, plain
         self._programs = self._answers = 0
-        self._levels = list[Shown]()
+        self._levels = list[tuple[int, int]]()
         self._chain, self._chained = before.copy(), Account()
 
-    def add(self, program: int, answer: int, calls: Iterable[Shown]) -> None:
+    def add(self, program: int, answer: int, calls: Sequence[Shown]) -> None:
         """Add a program.
 
         Args:
@@ -196,14 +214,14 @@ class Opened:
         """
         self._programs += program
         self._answers += answer
+        made = [(one.written, one.read) for one in calls]
+        first = [] if self._chained.calls else self._first(made)
+        self._chained += self._chain.requests(first or made, _SEQUENTIAL) + Account(calls=len(calls))
         for one in calls:
-            first = 0 if self._chained.calls else self._written
-            self._chained += self._chain.request(first + one.written, _SEQUENTIAL) + Account(calls=1)
-            self._chain.say(one.read, _SEQUENTIAL)
             while len(self._levels) <= one.level:
-                self._levels.append(Shown(written=0, read=0, level=len(self._levels)))
-            level = self._levels[one.level]
-            self._levels[one.level] = replace(level, written=level.written + one.written, read=level.read + one.read)
+                self._levels.append((0, 0))
+            written, read = self._levels[one.level]
+            self._levels[one.level] = (written + one.written, read + one.read)
 
     def settled(self) -> tuple[Account, Ways]:
         """Return what the message costs in each way, and the conversation after it.
@@ -213,12 +231,13 @@ class Opened:
         after, costs, levels = self._before.copy(), self._chained, self._levels
         after.take(self._chain, _SEQUENTIAL)
         if self._plain and not levels:
-            costs += after.request(self._written, (*_SEQUENTIAL, *_PARALLEL))
-        for at, one in enumerate(levels):
-            costs += after.request((0 if at else self._written) + one.written, _PARALLEL)
-            after.say(one.read, _PARALLEL)
-        costs += after.request(self._written + sum(one.written for one in levels), ("at_once",))
-        after.say(sum(one.read for one in levels), ("at_once",))
-        costs += after.request(self._written + self._programs, ("code",))
-        after.say(self._answers, ("code",))
+            costs += after.requests([(self._written, 0)], (*_SEQUENTIAL, *_PARALLEL))
+        costs += after.requests(self._first(levels), _PARALLEL)
+        written, read = (sum(one[part] for one in levels) for part in (0, 1))
+        costs += after.requests([(self._written + written, read)], ("at_once",))
+        costs += after.requests([(self._written + self._programs, self._answers)], ("code",))
         return costs, after
+
+    def _first(self, made: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Let the first of some requests write what the message has besides programs."""
+        return [(self._written + made[0][0], made[0][1]), *made[1:]] if made else []

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 
 from callgate.codec import JSON, is_array, is_object
 
-__all__ = ["levels_of", "words_of"]
+__all__ = ["levels_of", "scalars_of", "words_of"]
 
 _SHORTEST = 3
 """Characters of a scalar that says something: shorter ones appear anywhere."""
@@ -41,7 +41,7 @@ def levels_of(arguments: Sequence[JSON], results: Sequence[str], *known: Abstrac
         results: what each returned, as text.
         known: words that were there before the first of them.
     """
-    terms = [{term for text in _scalars(each) if (term := _unknown(text, known))} for each in arguments]
+    terms = [{term for text in scalars_of(each) if (term := _unknown(text, known))} for each in arguments]
     by_word: dict[str, list[Term]] = defaultdict(list)
     for term in set[Term]().union(*terms[1:]):
         by_word[max(term, key=len)].append(term)
@@ -64,12 +64,13 @@ def _unknown(text: str, known: Sequence[AbstractSet[str]]) -> Term:
     return frozenset(word for word in words_of(text) if not any(word in one for one in known))
 
 
-def _scalars(value: JSON) -> Iterator[str]:
+def scalars_of(value: JSON) -> Iterator[str]:
+    """Yield the texts of the scalars in a value that are long enough to say something."""
     if is_object(value):
         for item in value.values():
-            yield from _scalars(item)
+            yield from scalars_of(item)
     elif is_array(value):
         for item in value:
-            yield from _scalars(item)
+            yield from scalars_of(item)
     elif value is not None and not isinstance(value, bool) and len(text := str(value)) >= _SHORTEST:
         yield text

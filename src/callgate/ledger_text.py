@@ -47,12 +47,13 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def set_against(cost: float, plain: float, what: str) -> str:
-    """Return how a cost compares with another one: "12 % more than ..."."""
+def set_against(cost: float, plain: float, what: str = "") -> str:
+    """Return how a cost compares with that of something: "12 % more than ..."."""
     share = (cost - plain) / plain if plain else float(cost > plain)
     if abs(share) < _AS_MUCH:
-        return f"as much as {what}"
-    return f"{abs(share):.0%} {'more' if share > 0 else 'less'} than {what}".replace("%", " %", 1)
+        return f"as much as {what}" if what else "as much"
+    told = f"{abs(share) * 100:.0f} % {'more' if share > 0 else 'less'}"
+    return f"{told} than {what}" if what else told
 
 
 def parts_of(saving: Saving) -> str:
