@@ -35,28 +35,36 @@ _ROLES: dict[str, Role] = {
 _KINDS: tuple[SurfaceKind, ...] = get_args(SurfaceKind)
 
 
-def history_of(messages: LanguageModelInput | Sequence[Any]) -> tuple[Message, ...]:
+def history_of(messages: LanguageModelInput | Sequence[Any], tools: str | None = None) -> tuple[Message, ...]:
     """Return messages in neutral form: whatever a chat model takes as its input.
 
     Of their content this is the text; images and other blocks are left out. A message of another role counts as the
     user's.
 
+    Args:
+        messages: to read.
+        tools: leave out surfaces that showed others than these, by their digest: another node's, or an older version's.
+
     Raises:
         ValueError: for what is no message.
     """
     if isinstance(messages, PromptValue):
-        return tuple(_message(one) for one in messages.to_messages())
+        return tuple(_message(one, tools) for one in messages.to_messages())
     if isinstance(messages, str):
         return (Message(role="user", text=messages),)
-    return tuple(_message(one) for one in convert_to_messages(messages))
+    return tuple(_message(one, tools) for one in convert_to_messages(messages))
 
 
-def _message(message: BaseMessage) -> Message:
+def _message(message: BaseMessage, tools: str | None) -> Message:
     named = message.role if isinstance(message, ChatMessage) else message.type
     role, text = _ROLES.get(named, "user"), str(message.text)
     if isinstance(message, AIMessage):
         return Message(
-            role=role, text=text, calls=_calls(message), surface=_surface(message), usage=_usage(message.usage_metadata)
+            role=role,
+            text=text,
+            calls=_calls(message),
+            surface=_surface(message, tools),
+            usage=_usage(message.usage_metadata),
         )
     if isinstance(message, ToolMessage):
         return Message(role=role, text=text, answers=message.tool_call_id)
@@ -80,9 +88,11 @@ def _calls(message: AIMessage) -> tuple[ModelCall, ...]:
     return tuple(calls)
 
 
-def _surface(message: AIMessage) -> SurfaceKind | None:
+def _surface(message: AIMessage, tools: str | None) -> SurfaceKind | None:
     record = message.response_metadata.get(RECORD)
-    kind = record.get("surface") if is_dict(record) else None
+    if not is_dict(record) or (tools is not None and record.get("tools") != tools):
+        return None
+    kind = record.get("surface")
     return kind if kind in _KINDS else None
 
 

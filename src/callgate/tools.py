@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, cast, get_args, get_type_hints, overload
+from typing import Any, Literal, TypeAlias, cast, get_args, overload
 
 import pydantic
 
 from callgate.codec import JSON, NotJSON, digest, encode
 from callgate.errors import ToolFailed, UsageError
+from callgate.results import annotated_result, result_schema
 
 __all__ = ["Call", "Catalogue", "Effect", "Kept", "Tool", "tool"]
 
@@ -226,8 +227,8 @@ def tool(
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a `Tool` of a plain or async function, as `@tool` or `@tool(effect="read")`.
 
-    The schema comes from the annotations, by pydantic; arguments are validated and coerced by it at each call. The
-    description is the docstring.
+    The schemas come from the annotations, by pydantic; arguments are validated and coerced by it at each call, results
+    are not. The description is the docstring.
 
     Raises:
         UsageError: if the signature has positional-only parameters or an annotation pydantic cannot describe, and as
@@ -275,7 +276,7 @@ def _of_function(function: Callable[..., Any], name: str | None, effect: Effect,
         name=title,
         description=inspect.getdoc(function) or "",
         input_schema=schema,
-        output_schema=_returned(function),
+        output_schema=result_schema(annotated_result(function)),
         effect=effect,
         callers=callers,
         invoke=None if is_async else invoke,
@@ -292,14 +293,3 @@ def _complaint(error: pydantic.ValidationError) -> str:
     """Return a validation error without pydantic's links."""
     parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:COMPLAINTS])
     return "invalid arguments: " + "; ".join(parts)
-
-
-def _returned(function: Callable[..., Any]) -> Mapping[str, JSON] | None:
-    """Return the JSON Schema of a function's return annotation, None where there is none to use."""
-    try:
-        annotation = get_type_hints(function, include_extras=True).get("return", Any)
-        if annotation is Any:
-            return None
-        return pydantic.TypeAdapter(annotation).json_schema(mode="serialization")
-    except (pydantic.errors.PydanticUserError, TypeError, NameError):
-        return None

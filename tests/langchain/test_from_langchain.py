@@ -138,6 +138,8 @@ def test_an_unknown_effect_is_refused() -> None:
     [
         (["direct"], {"direct"}),
         (["code_execution_20260120"], {"code"}),
+        (["code_execution_20250825", "direct"], {"direct", "code"}),
+        (["programmatic"], {"code"}),
         (["direct", "programmatic"], {"direct", "code"}),
         ([], set()),
     ],
@@ -146,6 +148,16 @@ def test_allowed_callers(allowed: list[str], callers: set[str]) -> None:
     one = StructuredTool.from_function(plain)
     one.extras = {"allowed_callers": allowed}
     assert neutral(one).callers == callers
+
+
+@pytest.mark.parametrize(
+    "allowed", ["direct", ["direct", "code"], ["code_execution"], ["Direct"], [None], {"direct": 1}]
+)
+def test_callers_that_no_vendor_knows_are_refused(allowed: Any) -> None:
+    one = StructuredTool.from_function(plain)
+    one.extras = {"allowed_callers": allowed}
+    with pytest.raises(UsageError, match=r"tool 'plain': extras\['allowed_callers'\] is a list of \"direct\""):
+        neutral(one)
 
 
 @tool
