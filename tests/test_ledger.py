@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pricing import price
 
 from callgate import Ledger
-from callgate.costs import PER_CALL, PER_MESSAGE, Tokens
+from callgate.costs import Tokens
 from callgate.counterfactual import Account
 from callgate.history import Message, ModelCall
 from callgate.outcome import CallRecord
 
 DEFINITIONS: dict[Any, int] = {"json": 900, "code": 300, "mixed": 1_000}
 COMPONENTS = ("new", "repeated", "output")
-count = Ledger().counter.count
 
 
 def record(
@@ -53,37 +53,6 @@ def plain(one: CallRecord) -> tuple[ModelCall, Message]:
     shown = one.error or "" if one.result is None else json.loads(one.result)
     text = shown if isinstance(shown, str) else json.dumps(shown)
     return ModelCall(id="", name=one.tool, arguments=json.dumps(one.arguments)), answers("", text)
-
-
-def price(messages: list[Message], definitions: list[int], *, read: bool = True) -> Tokens:
-    """Price a conversation by the definition: each request reads all so far, what was read before at a lower price.
-
-    definitions are those of each request, of the one that reads the last answer too, if it is to be counted.
-    """
-    said = before = 0
-    shown: int | None = None
-    total, sizes = Tokens(), iter(definitions)
-
-    def request(output: int) -> Tokens:
-        nonlocal before, shown
-        now = next(sizes)
-        known = before + now if now == shown else 0
-        shown, before = now, said
-        return Tokens(new=now + said - known, repeated=known, output=output)
-
-    for one in messages:
-        text = count(one.text)
-        if one.role != "assistant":
-            said += text + PER_MESSAGE
-            continue
-        written = text + sum(count(call.name) + count(call.arguments) + PER_CALL for call in one.calls)
-        total += request(written)
-        said += written + PER_MESSAGE
-    return total + (request(0) if read else Tokens())
-
-
-def requests_in(messages: list[Message]) -> int:
-    return sum(one.role == "assistant" for one in messages)
 
 
 def at_once(text: str, *records: CallRecord) -> list[Message]:
@@ -169,7 +138,7 @@ def test_results_that_nothing_holds_are_said_to_count_as_empty() -> None:
     account = add(ledger, ORDERS, calls=[record("secret", None)])
     assert account is not None
     assert account.unknown == 1
-    assert "1 calls have results that nothing holds" in str(ledger)
+    assert "Results that nothing holds count as empty: those of 1 call." in str(ledger)
 
 
 def test_text_beyond_ascii_is_counted_as_it_would_be_shown() -> None:
@@ -343,7 +312,7 @@ def test_an_action_without_its_message_is_left_out_and_said_to_be() -> None:
     assert (ledger.total, ledger.left_out) == (Account(), 1)
     assert str(ledger).splitlines() == [
         "No code action was counted.",
-        "1 more came without the message that runs them, and are not counted.",
+        "Not counted, for they came without the message that runs them: 1 code action.",
     ]
 
 

@@ -16,8 +16,7 @@ _AS_MUCH = 0.005
 def told(total: Account, routes: Mapping[str, Account], left_out: int, counter: str) -> Iterator[str]:
     """Yield the lines of a ledger."""
     if total.actions:
-        actions, calls = f"{total.actions:,} code action{'s' * (total.actions != 1)}", f"{total.calls:,} calls"
-        yield f"{actions}, {calls}. {weights(counter)}"
+        yield f"{_several(total.actions, 'code action')}, {_several(total.calls, 'call')}. {weights(counter)}"
         yield ""
         rows = [(route or "(no route)", account) for route, account in routes.items()]
         yield from table(
@@ -31,7 +30,7 @@ def told(total: Account, routes: Mapping[str, Account], left_out: int, counter: 
     else:
         yield "No code action was counted."
     if left_out:
-        yield f"{left_out:,} more came without the message that runs them, and are not counted."
+        yield f"Not counted, for they came without the message that runs them: {_several(left_out, 'code action')}."
 
 
 def weights(counter: str) -> str:
@@ -66,7 +65,7 @@ def _verdict(account: Account) -> str:
     """Return in one sentence whether code mode paid, and by what."""
     code = account.code.weighted
     parallel, sequential = (account.plain(one).weighted for one in _BASELINES)
-    if code > parallel and code > sequential:
+    if code > max(parallel, sequential) or parallel == sequential:
         told = f"code mode cost {set_against(code, parallel, 'plain calls would have')}"
     else:
         told = f"code mode cost {set_against(code, parallel, 'plain calls in parallel would have')}"
@@ -84,8 +83,12 @@ def _notes(total: Account) -> Iterator[str]:
             f"which are {_read(counted)} here."
         )
     if total.unknown:
-        yield f"{total.unknown:,} calls have results that nothing holds; those count as empty."
+        yield f"Results that nothing holds count as empty: those of {_several(total.unknown, 'call')}."
     yield "Not known: what a model would have read, tried again or computed in words without programs."
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _negative(saving: Saving) -> Saving:
