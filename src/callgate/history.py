@@ -119,7 +119,8 @@ def _unwrapped(item: dict[str, JSON], where: str) -> tuple[dict[str, JSON], str]
         inside = item.get("kwargs")
         if not is_object(inside):
             raise UsageError(f"{where} was not serialised: its class could not be")
-        fields, kind = inside, inside.get("type", (item.get("id") or [None])[-1])
+        path = item.get("id")
+        fields, kind = inside, inside.get("type", path[-1] if is_array(path) and path else None)
     elif is_object(inside := item.get("data")) and "content" not in item:
         fields = inside
     if kind == "chat":
@@ -197,9 +198,10 @@ def _usage(usage: JSON, where: str) -> Tokens | None:
     if not is_object(usage):
         raise UsageError(f"{where} is {_kind(usage)}, not an object")
     details = usage.get("input_token_details")
-    read, written = usage.get("input_tokens"), usage.get("output_tokens")
     cached = (details.get("cache_read") if is_object(details) else None) or 0
-    if not (isinstance(read, int) and isinstance(written, int) and isinstance(cached, int)):
+    counts = [usage.get("input_tokens"), usage.get("output_tokens"), cached]
+    read, written, cached = (one if isinstance(one, int) and one >= 0 else -1 for one in counts)
+    if min(read, written, cached) < 0:
         raise UsageError(f'{where}: "input_tokens" and "output_tokens" are whole numbers')
     cached = min(cached, read)
     return Tokens(new=read - cached, repeated=cached, output=written)

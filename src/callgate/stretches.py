@@ -110,8 +110,8 @@ def loops_of(stretch: Stretch) -> Iterator[str]:
             continue
         same = set(map(repr, _values(given[0])))
         more = [text for one in given[1:] for text in map(repr, _values(one)) if text not in same]
-        written = ", ".join(text for text in more if text != repr(_VARIABLE)) or "r"
-        yield f"r = [{_line(name, given[0])} for x in {written}]"
+        written = ", ".join(text for text in more if text != repr(_VARIABLE))
+        yield f"r = [{_line(name, given[0])} for x in {f'[{written}]' if written else 'r'}]"
 
 
 def _with_variables(value: JSON, unknown: set[str]) -> JSON:
