@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callgate.errors import ToolFailed, UsageError
-from callgate.tools import GUEST_NAMES, RESERVED_NAMES, Call, Catalogue, Tool, tool
+from callgate.names import GUEST_NAMES, RESERVED_NAMES
+from callgate.tools import Call, Catalogue, Tool, tool
 
 
 class Point(pydantic.BaseModel):

@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 from callgate.codec import JSON
+from callgate.names import EXECUTE_CODE
 from callgate.stubs import Stubs
 from callgate.tools import Catalogue, Tool
 
 __all__ = ["EXECUTE_CODE", "STUB_TOKENS", "definition", "mixed_definition"]
-
-EXECUTE_CODE = "execute_code"
-"""The name of the code action's tool."""
 
 STUB_TOKENS = 6_000
 """Tokens, at four characters each, up to which all tools are listed. A larger catalogue is searched by programs."""
