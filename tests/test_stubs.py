@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import keyword
 import os
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callgate import Catalogue, Tool
+from callgate import Catalogue, Tool, UsageError
 from callgate.search import index_of
 from callgate.stubs import Stubs, first_sentence
 from callgate.surface import _RULES, definition, mixed_definition
@@ -143,6 +144,46 @@ def test_stubs(one: Tool, expected: str) -> None:
     parsed(expected)
 
 
+def test_all_that_is_said_of_arguments_on_demand() -> None:
+    line = {"$ref": "#/$defs/Line"}
+    schema = {
+        "$defs": {
+            "Line": {
+                "type": "object",
+                "description": "One line.",
+                "properties": {"sku": {"description": "As on\nthe label.", **TEXT}, "next": line},
+            }
+        }
+    }
+    properties = {
+        "city": {"description": "The name of the city.", **TEXT},
+        "lines": {"type": "array", "items": line, "description": "All lines. " + "Long. " * 30},
+        "at": {"format": "date-time", **TEXT},
+        "code": {"anyOf": [{"pattern": "[A-Z]{2}", **TEXT}, {"type": "null"}]},
+        "none": TEXT,
+    }
+    one = made(properties, properties, schema=schema, description="Order. Much more.")
+    assert stub(one).endswith("none: str): Order. (at: date-time)")
+    text = Stubs({"f": one}, argument_prose="all").one("f")
+    assert text.endswith(
+        "none: str): Order. (city: The name of the city; lines: All lines. " + "Long. " * 29 + "Long; "
+        "lines[]: One line; lines[].sku: As on the label; at: date-time; code: [A-Z]{2})"
+    )
+    parsed(text)
+    for shown in (definition, mixed_definition):
+        told = shown(Catalogue([dataclasses.replace(one, callers=frozenset(["code"]))]), argument_prose="all")
+        assert told["description"].endswith(text)
+    with pytest.raises(UsageError, match='give "needed" or "all"'):
+        definition(Catalogue([]), argument_prose="some")  # type: ignore[arg-type]
+
+
+def test_all_that_is_said_of_arguments_ends() -> None:
+    both = [{"$ref": f"#/$defs/{n}"} for n in range(20)]
+    kinds = {str(n): {"description": f"Kind {n}.", "anyOf": both} for n in range(20)}
+    one = made({"a": both[0]}, schema={"$defs": kinds})
+    assert len(Stubs({"f": one}, argument_prose="all").one("f")) < 1_000
+
+
 def test_recursive_schemas_end() -> None:
     node = {
         "type": "object",
@@ -156,6 +197,24 @@ def test_recursive_schemas_end() -> None:
         stub(made({"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#/$defs/B"}}, ["a", "b"], schema=loop))
         == "def f(a: Any, b: Any)"
     )
+
+
+@pytest.mark.parametrize("prose", ["needed", "all"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        lambda ref: ref,
+        lambda ref: {"type": "object", "properties": {"x": ref}},
+        lambda ref: {"anyOf": [ref, {"type": "null"}]},
+        lambda ref: {"allOf": [ref]},
+        lambda ref: {"type": "array", "items": ref},
+    ],
+    ids=["bare", "field", "anyOf", "allOf", "items"],
+)
+def test_long_chains_of_references_end(link: Callable[[Any], Any], prose: Any) -> None:
+    defs = {str(n): link({"$ref": f"#/$defs/{n + 1}"}) for n in range(1_000)} | {"1000": TEXT}
+    one = made({"a": {"$ref": "#/$defs/0"}}, schema={"$defs": defs})
+    parsed(Stubs({"f": one}, argument_prose=prose).one("f"))
 
 
 def test_types_of_equal_shape_are_one_and_others_of_the_name_are_numbered() -> None:
