@@ -145,8 +145,7 @@ class Types:
         required = fields.get("required") or ()
         shown: dict[str, _Field] = {}
         for key, one in fields["properties"].items():
-            default = default_of(one) if key not in required else None
-            shown[key] = _Field(self._annotation(one, root, key), default, key in required)
+            shown[key] = _Field(self._annotation(one, root, key), default_of(one), key in required)
         self._lines[name] = _definition(name, shown)
         return name
 
@@ -178,15 +177,16 @@ class _Field(NamedTuple):
 
     def shown(self, *, total: bool = True) -> str:
         """Return it as a class body has it; where not total, a field without a default need not say so."""
-        if self.default is not None:
+        if self.default is not None and not self.required:
             return f"{self.type} = {self.default}"
-        return self.type if self.required or not total else f"NotRequired[{self.type}]"
+        return self._type() if self.required or not total else f"NotRequired[{self.type}]"
 
     def quoted(self) -> str:
         """Return it as a dict of fields has it."""
-        if self.default is not None:
-            return f"NotRequired[Annotated[{self.type}, 'default', {self.default}]]"
-        return self.shown()
+        return self._type() if self.required else f"NotRequired[{self._type()}]"
+
+    def _type(self) -> str:
+        return self.type if self.default is None else f"Annotated[{self.type}, 'default', {self.default}]"
 
 
 def _definition(name: str, fields: Mapping[str, _Field]) -> str:

@@ -97,7 +97,12 @@ class Stubs:
             parameters.append(f"**arguments: {_odd_names(odd, properties, one, types)}")
         returns = f" -> {_result(name, one, types)}" if one.output_schema else ""
         doc = first_sentence(_LABEL.sub("", one.description[len(beginning) :].strip(), count=1))
-        notes = "; ".join(self._notes(ordered, f"{name} {doc}", one.input_schema))
+        defaults = [
+            f"{key}: required, {default} by default"
+            for key in one.required
+            if (default := default_of(properties.get(key)))
+        ]
+        notes = "; ".join([*defaults, *self._notes(ordered, f"{name} {doc}", one.input_schema)])
         said = f"{doc} ({notes})" if doc and notes else doc or notes
         return f"def {name}({', '.join(parameters)}){returns}" + (f": {said}" if said else "")
 
