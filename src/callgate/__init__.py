@@ -23,6 +23,7 @@ from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
 from callgate.limits import Limits
 from callgate.outcome import CallRecord, Cut, Fault, Outcome
 from callgate.replaying import Replay, replay
+from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
 from callgate.tools import Call, Catalogue, Tool, tool
@@ -30,12 +31,14 @@ from callgate.tools import Call, Catalogue, Tool, tool
 __all__ = [
     "ApprovalRejected",
     "Artifact",
+    "AutoRouter",
     "Call",
     "CallRecord",
     "CallgateError",
     "Catalogue",
     "CodeRunner",
     "Cut",
+    "Facts",
     "Fault",
     "InvalidArguments",
     "Journal",
@@ -51,10 +54,12 @@ __all__ = [
     "Refused",
     "Replay",
     "ReplayDivergence",
+    "Router",
     "SandboxError",
     "SandboxLost",
     "SandboxUnavailable",
     "SqliteJournal",
+    "Surface",
     "Tool",
     "ToolFailed",
     "ToolWaits",
