@@ -146,8 +146,6 @@ def _output_schema_of_mcp(tool: BaseTool) -> dict[str, JSON] | None:
     return next((one for one in found if is_dict(one)), None)
 
 
-
-
 def _function(tool: BaseTool) -> Callable[..., Any]:
     """Return what a tool's author wrote."""
     given = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
