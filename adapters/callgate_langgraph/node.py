@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
 
-from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
+from callgate import Catalogue, CodeRunner, JournalStore, Ledger, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
 from callgate.router import AutoRouter, Router, Surface
 from callgate.runner import Event
@@ -35,6 +35,7 @@ from callgate_langgraph.beside import Beside
 from callgate_langgraph.binding import tool_name
 from callgate_langgraph.call_limits import CallBudget, known_limits
 from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
+from callgate_langgraph.counting import Counting
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
 from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping, asking, began, keys_of, messages_in, scope_of, told
@@ -80,6 +81,7 @@ class CodeActNode(Runnable[Any, Any]):
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
         router: chooses in mode "auto"; None is an `AutoRouter`, which goes by tokens.
+        ledger: that code actions are put into; None is one of the node's own, which counts four characters as a token.
         effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
         interrupt_on: tools that wait for a human, as `HumanInTheLoopMiddleware` takes it: tool name to True, False, or
             allowed_decisions, description (a text, or a function of tool call, state and runtime) and when (a
@@ -132,6 +134,7 @@ class CodeActNode(Runnable[Any, Any]):
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,
         router: Router | None = None,
+        ledger: Ledger | None = None,
         effects: Mapping[str, Effect] | None = None,
         interrupt_on: InterruptOn | None = None,
         limits: Limits | None = None,
@@ -188,6 +191,9 @@ class CodeActNode(Runnable[Any, Any]):
         shown = shown_tools(self._shown, only_direct, catalogue)
         modes = Modes(mode, routes, route, sandbox=where)
         self._surfaces = Surfaces(shown, catalogue, modes, router or AutoRouter())
+        self.ledger = ledger or Ledger()
+        """What the code actions of this process cost, beside what their calls would have cost as JSON."""
+        self._counting = Counting(self.ledger, ready, self._surfaces, messages_key)
 
     @property
     def tools_by_name(self) -> dict[str, BaseTool]:
@@ -281,6 +287,7 @@ class CodeActNode(Runnable[Any, Any]):
         )
         batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
         result = yield from batch.steps()
+        yield from self._counting.count(batch.actions.values(), batch.setting)
         forget()
         return result
 

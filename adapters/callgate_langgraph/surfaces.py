@@ -115,6 +115,10 @@ class Surfaces:
             return recorded != "json" and self._modes.available()
         return self._routed((), wanted.route, {}).kind != "json"
 
+    def route(self, config: RunnableConfig, state: Callable[[], Any]) -> str | None:
+        """Return the route of a run; see `choose`."""
+        return self._modes.wanted(config, state).route
+
     def history(self, messages: Any) -> tuple[Message, ...]:
         """Return messages in neutral form, with the surfaces that showed these tools; none for None."""
         return () if messages is None else history_of(messages, self._tools)
