@@ -22,10 +22,9 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from conversations import Called, Conversation, Turn, bfcl, cut, small, tau_retail
+from conversations import SETS, Called, Conversation, Turn
 from figures import counter_of_tokens, expect, keep, skip, workloads
 
 from callgate import Catalogue, Tool
@@ -306,26 +305,6 @@ def compare(
 
 def _weighted(costs: Sequence[Cost]) -> float:
     return sum(one.tokens.weighted for one in costs)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Set:
-    """Conversations, and what their figures may be."""
-
-    load: Callable[[Path], list[Conversation]]
-    """Reads them from the folder of the workloads."""
-    most_regret: float | None = None
-    """Of `auto`."""
-    least_lead: float | None = None
-    """By how much JSON must be cheaper than code."""
-
-
-SETS: dict[str, Set] = {
-    "BFCL multi-turn": Set(load=bfcl, most_regret=0.02),
-    "tau-bench retail": Set(load=tau_retail, most_regret=0.02),
-    "small catalogues": Set(load=small, most_regret=0.02, least_lead=0.10),
-    "BFCL cut to three tools": Set(load=cut),
-}
 
 
 def main() -> int:

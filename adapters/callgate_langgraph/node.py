@@ -27,6 +27,7 @@ from callgate.tools import Effect
 from callgate_langchain import from_langchain
 from callgate_langchain.hooks import AsyncToolCallWrapper, ToolCallHooks, ToolCallWrapper
 from callgate_langchain.raw import capturing
+from callgate_langchain.sources import LangChainTools, listed
 from callgate_langgraph.actions import CodeAction, admit, current_setting, execute_code_tool
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
@@ -72,7 +73,8 @@ class CodeActNode(Runnable[Any, Any]):
     Register it as "tools" and bind the model with `bind_model`.
 
     Args:
-        tools: as for ToolNode; further ToolNode arguments keep their meaning.
+        tools: as for ToolNode; further ToolNode arguments keep their meaning. Or a mapping of sources, such as MCP
+            servers, to their tools: those whose names clash are called `<source>_<name>` everywhere.
         sandbox: "local", or where else programs run.
         mode: what the model is shown: "json" plain tools, "code" `execute_code`, "mixed" plain tools and a short
             `execute_code` beside them, "auto" what the router chooses, and json where this host cannot run programs.
@@ -125,7 +127,7 @@ class CodeActNode(Runnable[Any, Any]):
 
     def __init__(
         self,
-        tools: Sequence[BaseTool | Callable[..., Any]],
+        tools: LangChainTools | Mapping[str, LangChainTools],
         *,
         sandbox: Literal["local"] | Sandbox = "local",
         mode: str = "auto",
@@ -165,13 +167,14 @@ class CodeActNode(Runnable[Any, Any]):
             require_durable,
             NodeMemory(),
         )
-        self._plain = ToolNode(tools, **given)
+        shown = listed(tools)
+        self._plain = ToolNode(shown, **given)
         ready = list(self._plain.tools_by_name.values())
         if EXECUTE_CODE in self._plain.tools_by_name:
             raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
         self._inner = ToolNode([capturing(one) for one in ready], **given)
         catalogue = Catalogue(from_langchain(ready, effects))
-        self._shown = [one for one in tools if may_be_plain(tool_name(one), catalogue)]
+        self._shown = [one for one in shown if may_be_plain(tool_name(one), catalogue)]
         self._call_limits = known_limits(hooks.limits, self._plain.tools_by_name)
         self._gates = Approvals(hooks.with_interrupt_on(interrupt_on), catalogue, self._plain.tools_by_name)
         self._runner = CodeRunner(

@@ -15,12 +15,12 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from callgate import Catalogue, UsageError
 from callgate.history import Message, SurfaceKind
-from callgate.router import Facts, Router, Surface
+from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import Event
 from callgate.surface import definition, mixed_definition
 from callgate.tokens import ApproximateTokens
 from callgate_langchain.guards import is_list
-from callgate_langchain.history import RECORD, history_of
+from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
 from callgate_langgraph.modes import Modes
 from callgate_langgraph.state import read_state
@@ -110,7 +110,7 @@ class Surfaces:
         wanted = self._modes.wanted(config, state)
         if wanted.kind is not None:
             return self._set(wanted.kind, wanted.by).kind != "json"
-        recorded = None if asking is None else history_of([asking])[0].surface
+        recorded = None if asking is None else surface_of(asking)
         if recorded is not None:
             return recorded != "json" and self._modes.available()
         return self._routed((), wanted.route, {}).kind != "json"
@@ -156,13 +156,13 @@ class Surfaces:
 
         return SurfaceModel(bound, choose)
 
-    def _last(self, input: LanguageModelInput) -> str | None:
+    def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
         """Return what the thread was shown last of these tools."""
         messages = input.to_messages() if isinstance(input, PromptValue) else input
         for message in reversed(messages) if is_list(messages) else ():
-            record = message.response_metadata.get(RECORD) if isinstance(message, AIMessage) else None
-            if record is not None and record["tools"] == self._tools:
-                return record["surface"]
+            kind = surface_of(message, self._tools) if isinstance(message, AIMessage) else None
+            if kind is not None:
+                return kind
         return None
 
     def _set(self, kind: SurfaceKind, by: str) -> Surface:
@@ -172,7 +172,8 @@ class Surfaces:
 
     @functools.cached_property
     def _sizes(self) -> dict[SurfaceKind, int]:
-        counter, known = ApproximateTokens(), dict[int, int]()
+        counter = self._router.counter if isinstance(self._router, AutoRouter) else ApproximateTokens()
+        known = dict[int, int]()
         for tools in self.shown.values():
             for one in tools:
                 if id(one) not in known:
