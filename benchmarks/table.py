@@ -58,7 +58,15 @@ def readme_block() -> str:
     head = (*_HEAD, "saved by definitions · turns · payload")
     rows = [_row(name, one) for name, one in tasks().items()]
     told = " ".join([*_told(), *_published(), *_found(), *_chosen()])
-    return "\n".join([*_heads("cache-weighted tokens per task", *head), *rows, *_small(), "", fill(told, WIDTH)])
+    return "\n".join(
+        [
+            *_heads("cache-weighted tokens per task", *head),
+            *rows,
+            *_small(),
+            "",
+            fill(told, WIDTH, break_on_hyphens=False),
+        ]
+    )
 
 
 def _heads(*names: str) -> list[str]:
