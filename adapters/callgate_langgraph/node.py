@@ -226,7 +226,8 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with the tools of each call's surface, in place of `model.bind_tools(tools)`.
 
-        Each message it returns says what it was shown, and why: `response_metadata["callgate"]`.
+        Each message it returns says what it was shown, and why: `response_metadata["callgate"]` holds "surface",
+        "reason", and the digest of the tools as "tools".
 
         Args:
             model: a chat model.
