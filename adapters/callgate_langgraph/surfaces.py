@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -19,7 +19,6 @@ from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import Event
 from callgate.surface import definition, mixed_definition
 from callgate.tokens import ApproximateTokens
-from callgate_langchain.guards import is_list
 from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces
 from callgate_langgraph.modes import Modes
@@ -27,7 +26,6 @@ from callgate_langgraph.state import read_state
 
 __all__ = ["Surfaces", "shown_tools"]
 
-_KINDS: tuple[SurfaceKind, ...] = get_args(SurfaceKind)
 _NO_PROGRAMS = "this host cannot run programs"
 _NO_WRITER = "the model is bound as one that writes no code"
 _NAMED = 5
@@ -159,7 +157,7 @@ class Surfaces:
     def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
         """Return what the thread was shown last of these tools."""
         messages = input.to_messages() if isinstance(input, PromptValue) else input
-        for message in reversed(messages) if is_list(messages) else ():
+        for message in () if isinstance(messages, str) else reversed(messages):
             kind = surface_of(message, self._tools) if isinstance(message, AIMessage) else None
             if kind is not None:
                 return kind
