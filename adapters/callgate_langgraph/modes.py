@@ -63,7 +63,9 @@ class Modes:
         self._looked = False
         self._missing: SandboxError | None = None
         modes = {self._mode, *self._routes.values()}
-        if modes & {"code", "mixed"}:
+        self.pins_programs = bool(modes & {"code", "mixed"})
+        """Whether the node or a route has a mode that shows `execute_code` whatever a router says."""
+        if self.pins_programs:
             self.demand()
         elif "auto" in modes:
             self.available(stacklevel=4)

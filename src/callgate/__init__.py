@@ -27,6 +27,7 @@ from callgate.replaying import Replay, replay
 from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
+from callgate.surface import ResultShapeWarning
 from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Refused",
     "Replay",
     "ReplayDivergence",
+    "ResultShapeWarning",
     "Router",
     "SandboxError",
     "SandboxLost",
