@@ -18,23 +18,21 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from conversations import Called, Conversation, Turn, bfcl, cut, small, tau_retail
-from figures import expect
+from conversations import SETS, Called, Conversation, Turn
+from figures import counter_of_tokens, expect, keep, workloads
 
-from callgate import Catalogue, Tool, UsageError
+from callgate import Catalogue, Tool
 from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
 from callgate.history import Message, ModelCall, SurfaceKind
 from callgate.router import AutoRouter, Facts, Router
 from callgate.surface import EXECUTE_CODE, definition, mixed_definition
-from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
+from callgate.tokens import ApproximateTokens, TokenCounter
 
 ANSWER = "word " * 30
 """What a turn ends with: 30 tokens, as workloads/README.md has it."""
@@ -309,40 +307,16 @@ def _weighted(costs: Sequence[Cost]) -> float:
     return sum(one.tokens.weighted for one in costs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Set:
-    """Conversations, and what their figures may be."""
-
-    load: Callable[[Path], list[Conversation]]
-    """Reads them from the folder of the workloads."""
-    most_regret: float | None = None
-    """Of `auto`."""
-    least_lead: float | None = None
-    """By how much JSON must be cheaper than code."""
-
-
-SETS: dict[str, Set] = {
-    "BFCL multi-turn": Set(load=bfcl, most_regret=0.02),
-    "tau-bench retail": Set(load=tau_retail, most_regret=0.02),
-    "small catalogues": Set(load=small, most_regret=0.02, least_lead=0.10),
-    "BFCL cut to three tools": Set(load=cut),
-}
-
-
 def main() -> int:
     """Replay all sets and print what they cost."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--json", action="store_true", help="print JSON in place of the tables")
     options = arguments.parse_args()
-    folder = Path(os.environ.get("CALLGATE_WORKLOADS", ""))
+    folder = workloads()
     if not (folder / "bfcl_mt_traces.jsonl").is_file():
         print("router: not run, there is no workload data; CALLGATE_WORKLOADS names its folder", file=sys.stderr)
         return 0
-    try:
-        counter: TokenCounter = ExactTokens()
-    except UsageError as error:
-        counter = ApproximateTokens()
-        print(f"router: counted by {counter.name}: {error}", file=sys.stderr)
+    counter = counter_of_tokens()
     replay, router = Replay(counter, ApproximateTokens()), AutoRouter()
     found = [
         compare(name, conversations, manner, replay, router)
@@ -356,6 +330,7 @@ def main() -> int:
         print(f"cache-weighted tokens per conversation, counted by {counter.name}; regret against the cheapest surface")
         for one in found:
             _show(one)
+    keep("router", {"sets": [_kept(one) for one in found]}, tokens=counter.name)
     return 0
 
 
@@ -377,6 +352,12 @@ def _as_json(one: Compared) -> dict[str, Any]:
         "lead_of_json": one.lead_of_json,
         "lead_ok": lead_ok,
     }
+
+
+def _kept(one: Compared) -> dict[str, Any]:
+    """Return what the README's table is made of."""
+    told = {key: value for key, value in _as_json(one).items() if key not in ("costs", "turns", "at_best")}
+    return {**told, "tokens": {choice: round(cost / one.conversations) for choice, cost in one.costs.items()}}
 
 
 def _show(one: Compared) -> None:

@@ -90,8 +90,8 @@ class Modes:
             mode, by = self._routes[route], f"set for the route {route!r}"
         return Wanted(kind=None if mode == "auto" else mode, by=by, route=route)
 
-    def available(self, stacklevel: int = 1) -> bool:
-        """Say whether programs can run; the first time that they cannot, warn."""
+    def available(self, stacklevel: int = 5) -> bool:
+        """Say whether programs can run; the first time that it is found they cannot, warn."""
         first = not self._looked
         missing = self._look()
         if missing is not None and first:

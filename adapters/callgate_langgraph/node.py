@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
 
-from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
+from callgate import Catalogue, CodeRunner, JournalStore, Ledger, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
 from callgate.router import AutoRouter, Router, Surface
 from callgate.runner import Event
@@ -35,6 +35,7 @@ from callgate_langgraph.batch import Batch
 from callgate_langgraph.beside import Beside
 from callgate_langgraph.call_limits import CallBudget, known_limits
 from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
+from callgate_langgraph.counting import Counting
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
 from callgate_langgraph.interrupts import NodeInterrupts
 from callgate_langgraph.keeping import Keeping, asking, began, keys_of, messages_in, scope_of, told
@@ -80,6 +81,7 @@ class CodeActNode(Runnable[Any, Any]):
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
         router: chooses in mode "auto"; None is an `AutoRouter`, which goes by tokens.
+        ledger: that code actions are put into; None is one of the node's own, which counts four characters as a token.
         argument_prose: what `execute_code` says of arguments: "needed" is what their names do not say, "all" is all.
         effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
         interrupt_on: tools that wait for a human, as `HumanInTheLoopMiddleware` takes it: tool name to True, False, or
@@ -133,6 +135,7 @@ class CodeActNode(Runnable[Any, Any]):
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,
         router: Router | None = None,
+        ledger: Ledger | None = None,
         argument_prose: ArgumentProse = "needed",
         effects: Mapping[str, Effect] | None = None,
         interrupt_on: InterruptOn | None = None,
@@ -184,6 +187,9 @@ class CodeActNode(Runnable[Any, Any]):
         shown = shown_tools(given_tools, ready, catalogue, argument_prose)
         modes = Modes(mode, routes, route, sandbox=where)
         self._surfaces = Surfaces(shown, catalogue, modes, router or AutoRouter())
+        self.ledger = ledger or Ledger()
+        """What the code actions of this process cost, beside what their calls would have cost as JSON."""
+        self._counting = Counting(self.ledger, ready, self._surfaces, messages_key)
 
     @property
     def tools_by_name(self) -> dict[str, BaseTool]:
@@ -216,7 +222,8 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with the tools of each call's surface, in place of `model.bind_tools(tools)`.
 
-        Each message it returns says what it was shown, and why: `response_metadata["callgate"]`.
+        Each message it returns says what it was shown, and why: `response_metadata["callgate"]` holds "surface",
+        "reason", and the digest of the tools as "tools".
 
         Args:
             model: a chat model.
@@ -277,6 +284,7 @@ class CodeActNode(Runnable[Any, Any]):
         )
         batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
         result = yield from batch.steps()
+        yield from self._counting.count(batch.actions.values(), batch.setting)
         forget()
         return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -16,13 +16,12 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from callgate import Catalogue, UsageError
 from callgate.history import Message, SurfaceKind
-from callgate.router import Facts, Router, Surface
+from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import Event
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
 from callgate.tokens import ApproximateTokens
-from callgate_langchain.guards import is_list
-from callgate_langchain.history import RECORD, history_of
+from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
 from callgate_langgraph.modes import Modes
 from callgate_langgraph.plain import may_be_plain
@@ -30,7 +29,6 @@ from callgate_langgraph.state import read_state
 
 __all__ = ["Surfaces", "shown_tools"]
 
-_KINDS: tuple[SurfaceKind, ...] = get_args(SurfaceKind)
 _NO_PROGRAMS = "this host cannot run programs"
 _NO_WRITER = "the model is bound as one that writes no code"
 _NAMED = 5
@@ -121,10 +119,14 @@ class Surfaces:
         wanted = self._modes.wanted(config, state)
         if wanted.kind is not None:
             return self._set(wanted.kind, wanted.by).kind != "json"
-        recorded = None if asking is None else history_of([asking])[0].surface
+        recorded = None if asking is None else surface_of(asking)
         if recorded is not None:
             return recorded != "json" and self._modes.available()
         return self._routed((), wanted.route, {}).kind != "json"
+
+    def route(self, config: RunnableConfig, state: Callable[[], Any]) -> str | None:
+        """Return the route of a run; see `choose`."""
+        return self._modes.wanted(config, state).route
 
     def history(self, messages: Any) -> tuple[Message, ...]:
         """Return messages in neutral form, with the surfaces that showed these tools; none for None."""
@@ -171,13 +173,13 @@ class Surfaces:
             self._warned = True
             warn_of_unknown_results(self._catalogue, stacklevel=4)
 
-    def _last(self, input: LanguageModelInput) -> str | None:
+    def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
         """Return what the thread was shown last of these tools."""
         messages = input.to_messages() if isinstance(input, PromptValue) else input
-        for message in reversed(messages) if is_list(messages) else ():
-            record = message.response_metadata.get(RECORD) if isinstance(message, AIMessage) else None
-            if record is not None and record["tools"] == self._tools:
-                return record["surface"]
+        for message in () if isinstance(messages, str) else reversed(messages):
+            kind = surface_of(message, self._tools) if isinstance(message, AIMessage) else None
+            if kind is not None:
+                return kind
         return None
 
     def _set(self, kind: SurfaceKind, by: str) -> Surface:
@@ -187,7 +189,8 @@ class Surfaces:
 
     @functools.cached_property
     def _sizes(self) -> dict[SurfaceKind, int]:
-        counter, known = ApproximateTokens(), dict[int, int]()
+        counter = self._router.counter if isinstance(self._router, AutoRouter) else ApproximateTokens()
+        known = dict[int, int]()
         for tools in self.shown.values():
             for one in tools:
                 if id(one) not in known:

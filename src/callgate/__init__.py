@@ -20,6 +20,7 @@ from callgate.errors import (
     UsageError,
 )
 from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
+from callgate.ledger import Ledger
 from callgate.limits import Limits
 from callgate.outcome import CallRecord, Cut, Fault, Outcome
 from callgate.replaying import Replay, replay
@@ -45,6 +46,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "JournalStore",
+    "Ledger",
     "LeftOut",
     "LimitExceeded",
     "Limits",

@@ -3,8 +3,8 @@
 The definitions of the tools stand in front of everything a model reads: shown anew they make it read the whole thread
 anew. So a surface is chosen once, by what is known before the first answer, and kept. Only the thread itself can show
 that this was wrong: if its turns, were they to come again, cost so much less on another surface that this pays for the
-lost cache, the surface is switched, once. That is the rule of who rents skis: they are bought when the rent paid so far
-would have bought them, and whatever the winter brings, that costs at most twice what the best choice would have.
+lost cache, the surface is switched, once, as far as the messages go back. That is the rule of who rents skis and cannot
+know how long the winter is: they are bought when the rent paid so far would have bought them.
 """
 
 from __future__ import annotations
@@ -71,11 +71,12 @@ class AutoRouter:
     programs called is not in the messages.
 
     Args:
-        counter: of the messages' tokens.
+        counter: of tokens; None takes four characters for one.
     """
 
     def __init__(self, counter: TokenCounter | None = None) -> None:
-        self._counter = counter or ApproximateTokens()
+        self.counter: TokenCounter = counter or ApproximateTokens()
+        """What the definitions are to be counted by, too."""
 
     def choose(self, facts: Facts) -> Surface:
         """Return what the model is shown.
@@ -100,7 +101,7 @@ class AutoRouter:
 
     def _weighed(self, facts: Facts, now: SurfaceKind) -> Surface:
         """Compare what the turns so far would cost, were they to come again, on each surface."""
-        turns = _turns(facts.messages, self._counter)
+        turns = _turns(facts.messages, self.counter)
         made = [call for turn in turns for one in turn.rounds for call in one.calls]
         if now == "code" or not made:
             return Surface(kind=now, reason=f"{now}: kept from the turn before")
