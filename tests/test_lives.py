@@ -36,18 +36,18 @@ def diverge(sandbox, name, seed):
 
 @pytest.mark.parametrize("name", HONEST)
 def test_lives(sandbox, name):
-    for seed in range(20):
+    for seed in range(10):
         run(sandbox, name, seed)
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_what_no_replay_repeats_diverges_and_nothing_executes(sandbox, name):
-    for seed in range(20):
+    for seed in range(10):
         diverge(sandbox, name, seed)
 
 
 def test_something_happens_in_lives(sandbox):
-    tallies = [run(sandbox, "in sequence", seed)[0].tally for seed in range(20)]
+    tallies = [run(sandbox, "in sequence", seed)[0].tally for seed in range(10)]
     assert all(sum(one[what] for one in tallies) >= 10 for what in ("kills", "pauses", "questions"))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol
 
 from callgate.errors import UsageError
 
@@ -50,7 +51,7 @@ class ExactTokens:
 
     def __init__(self, encoding: str = "o200k_base") -> None:
         try:
-            import tiktoken  # noqa: PLC0415 - an extra
+            tiktoken: Any = import_module("tiktoken")  # of the extra
         except ImportError:
             raise UsageError("counting exactly needs tiktoken: pip install 'callgate[tokens]'") from None
         try:

@@ -15,9 +15,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make attacks", description=__doc__)
     parser.add_argument("--only", default="", help="run only the attacks whose category and name hold this text")
     only = parser.parse_args().only
-    started = matrix.runs(verbose=True, only=only)
-    reports = {column: run.report() for column, run in started.items()}
     attacks = [one for one in ATTACKS if only in one.id]
+    ids = [one.id for one in attacks]
+    started = {column: matrix.Run(*column, ids, verbose=True) for column in matrix.columns()}
+    reports = {column: run.report() for column, run in started.items()}
     faults: list[str] = []
     for (mode, user), report in reports.items():
         for one in attacks:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ _SPARES = {(mode, user): 2 * ((x + y) % 2 == 0) for x, mode in enumerate(MODES) 
 
 
 class Run:
-    """One host process that runs all attacks in one mode, as one user; `report` waits for it."""
+    """One host process that runs attacks in one mode, as one user; `report` waits for it."""
 
-    def __init__(self, mode: str, user: str, *, verbose: bool = False, only: str = "") -> None:
+    def __init__(self, mode: str, user: str, attacks: Sequence[str], *, verbose: bool = False) -> None:
         self.mode, self.user = mode, user
         self.impossible = _impossible(user)
         self._report: dict[str, Any] | None = None
@@ -45,9 +46,9 @@ class Run:
                 _DRIVERS[user],
                 "--spares",
                 spares,
-                "--only",
-                only,
                 *(["--verbose"] if verbose else []),
+                "--attacks",
+                *attacks,
             ]
             other = user != "root" and os.getuid() == 0
             self._process = subprocess.Popen(
@@ -82,11 +83,10 @@ class Run:
             self._process.communicate()
 
 
-def runs(*, verbose: bool = False, only: str = "") -> dict[tuple[str, str], Run]:
-    """Start the whole matrix: {(mode, user): Run}."""
+def columns() -> list[tuple[str, str]]:
+    """Return the (mode, user) of the matrix."""
     strongest = USERS[0] if os.getuid() == 0 else USERS[1]
-    columns = [*((mode, user) for mode in MODES for user in USERS), (CONTROL, strongest)]
-    return {(mode, user): Run(mode, user, verbose=verbose, only=only) for mode, user in columns}
+    return [*((mode, user) for mode in MODES for user in USERS), (CONTROL, strongest)]
 
 
 def _identity(user: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs all attacks in one host process and prints what came of them as JSON.
 
-    python -m attacks.runner MODE [--driver threads|asyncio] [--spares N] [--only TEXT] [--verbose]
+    python -m attacks.runner MODE [--driver threads|asyncio] [--spares N] [--verbose] [--attacks ID...]
 
 MODE is "namespaces" or "no namespaces", the two ways of the jail, or "no jail", the positive controls.
 """
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("mode", choices=[*MODES, CONTROL])
     parser.add_argument("--driver", choices=["threads", "asyncio"], default="threads")
     parser.add_argument("--spares", type=int, default=2, help="guests of the jail that are made ahead")
-    parser.add_argument("--only", default="", help="run only the attacks whose category and name hold this text")
+    parser.add_argument("--attacks", nargs="*", default=[], metavar="ID", help="those to run")
     parser.add_argument("--verbose", action="store_true", help="tell on standard error what is going on")
     options = parser.parse_args()
     if CANARY not in os.environ:  # it has to be in what the process was started with, not only in os.environ
@@ -52,7 +52,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)  # what an attack leaves behind falls to this process
     workers.IDLE_SECONDS = 0.1  # each attack has a runner of its own: threads that wait for more would pile up
     logging.disable()  # what a hostile guest does is logged, and expected here
-    attacks = [one for one in suite.ATTACKS if options.only in one.id]
+    attacks = [one for one in suite.ATTACKS if one.id in options.attacks]
     report = run_all(options.mode, attacks, options.driver, options.spares, verbose=options.verbose)
     sys.stdout.write(json.dumps(report) + "\n")
 

@@ -75,7 +75,7 @@ libc.pthread_create(ctypes.byref(thread), None, entry, None)
 }
 
 _OUTSIDE = {
-    "a file": ("open('left', 'w').close()", "os.path.exists('left')", True),
+    "a file": ("open(bait.shared, 'w').close()", "os.path.exists(bait.shared)", True),
     "a file in the directory for temporary files": (
         "import tempfile\nopen(f'/tmp/{bait.shared}', 'w').close()",
         "found = os.path.exists(f'/tmp/{bait.shared}')\nos.remove(f'/tmp/{bait.shared}') if found else None\nfound",
