@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,3 +149,23 @@ def cut(folder: Path) -> list[Conversation]:
             tools = tuple(tool for tool in one.tools if tool.name in needed)
             found.append(Conversation(id=one.id, tools=tools, turns=tuple(turns)))
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Set:
+    """Conversations, and what their figures may be."""
+
+    load: Callable[[Path], list[Conversation]]
+    """Reads them from the folder of the workloads."""
+    most_regret: float | None = None
+    """Of `auto`."""
+    least_lead: float | None = None
+    """By how much JSON must be cheaper than code."""
+
+
+SETS: dict[str, Set] = {
+    "BFCL multi-turn": Set(load=bfcl, most_regret=0.02),
+    "tau-bench retail": Set(load=tau_retail, most_regret=0.02),
+    "small catalogues": Set(load=small, most_regret=0.02, least_lead=0.10),
+    "BFCL cut to three tools": Set(load=cut),
+}

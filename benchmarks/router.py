@@ -18,28 +18,24 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from conversations import Called, Conversation, Turn, bfcl, cut, small, tau_retail
-from figures import expect
+from conversations import SETS, Called, Conversation, Turn
+from figures import counter_of_tokens, expect, keep, workloads
 
-from callgate import Catalogue, Tool, UsageError
+from callgate import Catalogue, Tool
 from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
 from callgate.history import Message, ModelCall, SurfaceKind
 from callgate.router import AutoRouter, Facts, Router
 from callgate.surface import EXECUTE_CODE, definition, mixed_definition
-from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
+from callgate.tokens import ApproximateTokens, TokenCounter
 
 ANSWER = "word " * 30
 """What a turn ends with: 30 tokens, as workloads/README.md has it."""
-
-MOST_REGRET = 0.02
 
 KINDS: tuple[SurfaceKind, ...] = get_args(SurfaceKind)
 Choice: TypeAlias = Literal["json", "code", "mixed", "auto"]
@@ -272,6 +268,11 @@ class Compared:
         """What it cost over the cheapest surface of each conversation, minus 1."""
         return self.costs["auto"] / self.at_best - 1
 
+    @property
+    def lead_of_json(self) -> float:
+        """By how much JSON is cheaper than code."""
+        return 1 - self.costs["json"] / self.costs["code"]
+
 
 def _regret(costs: Mapping[Choice, float]) -> float:
     return costs["auto"] / min(costs[kind] for kind in KINDS) - 1
@@ -297,7 +298,7 @@ def compare(
             for at in range(most)
         ],
         at_best=sum(map(min, *(each[kind] for kind in KINDS))),
-        first=Counter(one[0].surface for one in found["auto"]),
+        first=dict(Counter(one[0].surface for one in found["auto"])),
         switched=sum(len({turn.surface for turn in one}) > 1 for one in found["auto"]),
     )
 
@@ -306,34 +307,21 @@ def _weighted(costs: Sequence[Cost]) -> float:
     return sum(one.tokens.weighted for one in costs)
 
 
-SETS: dict[str, tuple[Callable[[Path], list[Conversation]], float | None]] = {
-    "BFCL multi-turn": (bfcl, MOST_REGRET),
-    "tau-bench retail": (tau_retail, MOST_REGRET),
-    "small catalogues": (small, MOST_REGRET),
-    "BFCL cut to three tools": (cut, None),
-}
-"""Each with the regret that `auto` may have."""
-
-
 def main() -> int:
     """Replay all sets and print what they cost."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--json", action="store_true", help="print JSON in place of the tables")
     options = arguments.parse_args()
-    folder = Path(os.environ.get("CALLGATE_WORKLOADS", ""))
+    folder = workloads()
     if not (folder / "bfcl_mt_traces.jsonl").is_file():
         print("router: not run, there is no workload data; CALLGATE_WORKLOADS names its folder", file=sys.stderr)
         return 0
-    try:
-        counter: TokenCounter = ExactTokens()
-    except UsageError as error:
-        counter = ApproximateTokens()
-        print(f"router: counted by {counter.name}: {error}", file=sys.stderr)
+    counter = counter_of_tokens()
     replay, router = Replay(counter, ApproximateTokens()), AutoRouter()
     found = [
         compare(name, conversations, manner, replay, router)
-        for name, (load, _) in SETS.items()
-        for conversations in (load(folder),)
+        for name, one in SETS.items()
+        for conversations in (one.load(folder),)
         for manner in MANNERS
     ]
     if options.json:
@@ -342,31 +330,50 @@ def main() -> int:
         print(f"cache-weighted tokens per conversation, counted by {counter.name}; regret against the cheapest surface")
         for one in found:
             _show(one)
+    keep("router", {"sets": [_kept(one) for one in found]}, tokens=counter.name)
     return 0
 
 
+def _met(one: Compared) -> tuple[bool | None, bool | None]:
+    """Say whether the regret, and the lead of JSON, are as they must be; None where nothing is said of them."""
+    wanted = SETS[one.name]
+    regret = None if wanted.most_regret is None else one.regret <= wanted.most_regret
+    return regret, None if wanted.least_lead is None else one.lead_of_json >= wanted.least_lead
+
+
 def _as_json(one: Compared) -> dict[str, Any]:
-    target = SETS[one.name][1]
+    regret_ok, lead_ok = _met(one)
     return {
         **asdict(one),
         "regret": one.regret,
+        "regret_ok": regret_ok,
         "regret_by_turn": one.regret_by_turn,
         "regret_in_hindsight": one.regret_in_hindsight,
-        "target": target,
-        "ok": None if target is None else one.regret <= target,
+        "lead_of_json": one.lead_of_json,
+        "lead_ok": lead_ok,
     }
 
 
+def _kept(one: Compared) -> dict[str, Any]:
+    """Return what the README's table is made of."""
+    told = {key: value for key, value in _as_json(one).items() if key not in ("costs", "turns", "at_best")}
+    return {**told, "tokens": {choice: round(cost / one.conversations) for choice, cost in one.costs.items()}}
+
+
 def _show(one: Compared) -> None:
-    target = SETS[one.name][1]
-    met = "" if target is None else f" (at most {target:.0%}: {'ok' if one.regret <= target else 'MISSED'})"
-    began = ", ".join(f"{kind} {count}" for kind, count in one.first.items())
+    wanted, (regret_ok, lead_ok) = SETS[one.name], _met(one)
     print(f"\n{one.name}, {one.conversations} conversations: {one.manner}")
-    costs = "".join(f"  {choice} {cost / one.conversations:,.0f}" for choice, cost in one.costs.items())
-    print(f"  {costs}   regret {one.regret:+.2%}{met}, in hindsight {one.regret_in_hindsight:+.2%}")
-    turns = "".join(f"  {at}: {regret:+.2%}" for at, regret in enumerate(one.regret_by_turn, 1))
-    print(f"    regret by turn{turns}")
+    print(f"  {''.join(f'  {choice} {cost / one.conversations:,.0f}' for choice, cost in one.costs.items())}")
+    target = "" if regret_ok is None else f" (at most {wanted.most_regret:.0%}: {_OK[regret_ok]})"
+    by_turn = ", ".join(f"{at}: {regret:+.2%}" for at, regret in enumerate(one.regret_by_turn, 1))
+    print(f"    regret {one.regret:+.2%}{target}, in hindsight {one.regret_in_hindsight:+.2%}; by turn {by_turn}")
+    if lead_ok is not None:
+        print(f"    json below code by {one.lead_of_json:.1%} (at least {wanted.least_lead:.0%}: {_OK[lead_ok]})")
+    began = ", ".join(f"{kind} {count}" for kind, count in one.first.items())
     print(f"    auto began with {began}; switched in {one.switched}")
+
+
+_OK = {True: "ok", False: "MISSED"}
 
 
 if __name__ == "__main__":

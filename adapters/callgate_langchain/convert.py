@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import pydantic
@@ -17,18 +17,20 @@ from callgate.tools import Caller, Effect
 from callgate_langchain.guards import is_list
 from callgate_langchain.raw import Capture, capture, capturing
 from callgate_langchain.schemas import injected, input_schema, output_schema
+from callgate_langchain.sources import LangChainTools, listed
 
 __all__ = ["from_langchain"]
 
 
 def from_langchain(
-    tools: Iterable[BaseTool | Callable[..., Any]],
+    tools: LangChainTools | Mapping[str, LangChainTools],
     effects: Mapping[str, Effect] | None = None,
 ) -> list[Tool]:
     """Return LangChain tools in neutral form, for `CodeRunner` and for adapters.
 
     Args:
-        tools: LangChain tools, or functions, which LangChain's `tool` turns into tools.
+        tools: LangChain tools, or functions, which LangChain's `tool` turns into tools; or a mapping of sources to
+            theirs: there, tools whose names clash are called `<source>_<name>`.
         effects: tool name to "read", "idempotent" or "write". Where it says nothing: the tool's
             `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
             idempotent), else write.
@@ -37,8 +39,9 @@ def from_langchain(
     Schema of what the tool returns, or its type. Without, it is the return annotation, or what an MCP server says.
 
     Raises:
-        UsageError: for an effect of a tool that is not there, callgate metadata of another form, a caller that no
-            vendor knows, or a tool whose arguments JSON Schema cannot describe.
+        UsageError: for sources whose tools cannot be told apart, an effect of a tool that is not there, callgate
+            metadata of another form, a caller that no vendor knows, or a tool whose arguments JSON Schema cannot
+            describe.
 
     The tools return raw values, not text; see `Capture.value`. Arguments that LangChain injects are not in the schema
     and cannot be passed. A tool that needs state, a store or a runtime, or returns a Command, works only inside a
@@ -47,7 +50,7 @@ def from_langchain(
     `extras["allowed_callers"]` lists who may call a tool, in words of Anthropic or OpenAI: "direct" is the model,
     "code_execution_20260120" and "programmatic" are code. Without it both may.
     """
-    ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in tools]
+    ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in listed(tools)]
     unknown = sorted(set(effects or {}) - {one.name for one in ready})
     if unknown:
         raise UsageError(f"effects names {', '.join(unknown)}; the tools are: {', '.join(one.name for one in ready)}")

@@ -15,7 +15,7 @@ from callgate.costs import Tokens
 from callgate.history import Message, ModelCall, Role, SurfaceKind
 from callgate_langchain.guards import is_dict
 
-__all__ = ["RECORD", "history_of"]
+__all__ = ["RECORD", "history_of", "surface_of"]
 
 RECORD = "callgate"
 """The key of `AIMessage.response_metadata` that holds what the model was shown, and why."""
@@ -63,7 +63,7 @@ def _message(message: BaseMessage, tools: str | None) -> Message:
             role=role,
             text=text,
             calls=_calls(message),
-            surface=_surface(message, tools),
+            surface=surface_of(message, tools),
             usage=_usage(message.usage_metadata),
         )
     if isinstance(message, ToolMessage):
@@ -88,7 +88,13 @@ def _calls(message: AIMessage) -> tuple[ModelCall, ...]:
     return tuple(calls)
 
 
-def _surface(message: AIMessage, tools: str | None) -> SurfaceKind | None:
+def surface_of(message: AIMessage, tools: str | None = None) -> SurfaceKind | None:
+    """Return the surface that a message records.
+
+    Args:
+        message: of a model.
+        tools: the digest of those that it must have shown; None is any.
+    """
     record = message.response_metadata.get(RECORD)
     if not is_dict(record) or (tools is not None and record.get("tools") != tools):
         return None

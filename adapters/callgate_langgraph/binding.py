@@ -50,7 +50,7 @@ class SurfaceModel(Runnable[LanguageModelInput, AIMessage]):
     ) -> Iterator[AIMessage]:
         """Call the model and yield its chunks, the first with the record; see `Runnable.stream`."""
         bound, record = self._bound(config, input)
-        chunks = bound.stream(input, config, **kwargs)
+        chunks = iter(bound.stream(input, config, **kwargs))
         for first in chunks:
             yield _recorded(first, record)
             yield from chunks

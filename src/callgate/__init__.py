@@ -24,19 +24,23 @@ from callgate.ledger import Ledger
 from callgate.limits import Limits
 from callgate.outcome import CallRecord, Cut, Fault, Outcome
 from callgate.replaying import Replay, replay
+from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
+from callgate.surface import ResultShapeWarning
 from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
     "ApprovalRejected",
     "Artifact",
+    "AutoRouter",
     "Call",
     "CallRecord",
     "CallgateError",
     "Catalogue",
     "CodeRunner",
     "Cut",
+    "Facts",
     "Fault",
     "InvalidArguments",
     "Journal",
@@ -53,10 +57,13 @@ __all__ = [
     "Refused",
     "Replay",
     "ReplayDivergence",
+    "ResultShapeWarning",
+    "Router",
     "SandboxError",
     "SandboxLost",
     "SandboxUnavailable",
     "SqliteJournal",
+    "Surface",
     "Tool",
     "ToolFailed",
     "ToolWaits",

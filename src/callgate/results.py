@@ -55,7 +55,7 @@ def result_schema(annotation: Any) -> Mapping[str, JSON] | None:
 
 
 class _AsTheCodecDoes(GenerateJsonSchema):
-    """Fields with a default are there too; a time span is a number of seconds, but in a pydantic model."""
+    """Fields with a default are always there; a time span is a number of seconds, but in a pydantic model."""
 
     _models = 0
 
@@ -63,6 +63,9 @@ class _AsTheCodecDoes(GenerateJsonSchema):
         if field["type"] == "typed-dict-field":
             return super().field_is_required(field, total)
         return not field.get("serialization_exclude", False)
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:
         before = self.by_alias

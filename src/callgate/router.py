@@ -3,8 +3,8 @@
 The definitions of the tools stand in front of everything a model reads: shown anew they make it read the whole thread
 anew. So a surface is chosen once, by what is known before the first answer, and kept. Only the thread itself can show
 that this was wrong: if its turns, were they to come again, cost so much less on another surface that this pays for the
-lost cache, the surface is switched, once. That is the rule of who rents skis: they are bought when the rent paid so far
-would have bought them, and whatever the winter brings, that costs at most twice what the best choice would have.
+lost cache, the surface is switched, once, as far as the messages go back. That is the rule of who rents skis and cannot
+know how long the winter is: they are bought when the rent paid so far would have bought them.
 """
 
 from __future__ import annotations
@@ -65,16 +65,18 @@ class AutoRouter:
     The first turn goes by the definitions, and by a thread as they usually are: how many calls its turns will need, and
     how much they will return, is not known yet. A later turn goes by those before it.
 
-    A turn of several calls is taken to be one program, which shows between all that the calls returned and no more than
-    the answer says: the middle. A turn of one call is the same on every surface, but for the few tokens that a program
-    has more. From code nothing is switched: what its programs called is not in the messages.
+    The calls of a turn may become one program that shows no more than the answer says, or as many programs as there
+    were requests, which show all that the calls return: the middle of what both cost is taken. A turn of one call is
+    the same on every surface, but for the few tokens that a program has more. From code nothing is switched: what its
+    programs called is not in the messages.
 
     Args:
-        counter: of the messages' tokens.
+        counter: of tokens; None takes four characters for one.
     """
 
     def __init__(self, counter: TokenCounter | None = None) -> None:
-        self._counter = counter or ApproximateTokens()
+        self.counter: TokenCounter = counter or ApproximateTokens()
+        """What the definitions are to be counted by, too."""
 
     def choose(self, facts: Facts) -> Surface:
         """Return what the model is shown.
@@ -99,7 +101,7 @@ class AutoRouter:
 
     def _weighed(self, facts: Facts, now: SurfaceKind) -> Surface:
         """Compare what the turns so far would cost, were they to come again, on each surface."""
-        turns = _turns(facts.messages, self._counter)
+        turns = _turns(facts.messages, self.counter)
         made = [call for turn in turns for one in turn.rounds for call in one.calls]
         if now == "code" or not made:
             return Surface(kind=now, reason=f"{now}: kept from the turn before")
@@ -180,7 +182,7 @@ def _only(facts: Facts) -> str:
 
 
 def _cost(kind: SurfaceKind, definitions: int, turns: Sequence[_Turn], *, said: int = 0, cached: bool = False) -> float:
-    """Return what turns cost on a surface.
+    """Return what turns cost on a surface: the middle of the least and the most.
 
     Args:
         kind: of the surface.
@@ -189,33 +191,39 @@ def _cost(kind: SurfaceKind, definitions: int, turns: Sequence[_Turn], *, said: 
         said: tokens of the thread before them.
         cached: whether the definitions and the thread were read before.
     """
-    meter, cost = Meter(definitions), 0.0
-    meter.say(said)
-    if cached:
-        meter.request(0)
-    for turn in turns:
-        meter.say(turn.asked)
-        for one in _rounds(turn, kind):
-            cost += meter.request(one.written).weighted
-            meter.say(one.returned)
-        for answer in turn.answers:
-            cost += meter.request(answer).weighted
-    return cost
+    ends = list[float]()
+    for shape in (_one_program, _as_many_programs):
+        meter, cost = Meter(definitions), 0.0
+        meter.say(said)
+        if cached:
+            meter.request(0)
+        for turn in turns:
+            meter.say(turn.asked)
+            for one in turn.rounds if kind == "json" else shape(turn, kind):
+                cost += meter.request(one.written).weighted
+                meter.say(one.returned)
+            for answer in turn.answers:
+                cost += meter.request(answer).weighted
+        ends.append(cost)
+    return sum(ends) / 2
 
 
-def _rounds(turn: _Turn, kind: SurfaceKind) -> list[_Round]:
-    """Return the requests of a turn that make calls, as they would be on a surface."""
-    if kind == "json" or not turn.rounds:
-        return turn.rounds
+def _one_program(turn: _Turn, kind: SurfaceKind) -> list[_Round]:
+    """Return the requests of a turn whose calls are one program, which shows no more than the answer says."""
     calls = [call for one in turn.rounds for call in one.calls]
-    if len(calls) == 1:
-        more = WRAPPED if kind == "code" and calls != [EXECUTE_CODE] else 0
-        return [_Round(calls, turn.rounds[0].written + more, turn.rounds[0].returned)]
-    if EXECUTE_CODE in calls:
-        return turn.rounds
-    returned = sum(one.returned for one in turn.rounds)
-    shown = (returned + min(returned, sum(turn.answers))) // 2
+    if len(calls) < 2 or EXECUTE_CODE in calls:
+        return _as_many_programs(turn, kind)
+    shown = min(sum(one.returned for one in turn.rounds), sum(turn.answers))
     return [_Round([EXECUTE_CODE], sum(one.written for one in turn.rounds) + WRAPPED, shown)]
+
+
+def _as_many_programs(turn: _Turn, kind: SurfaceKind) -> list[_Round]:
+    """Return the requests of a turn that are programs where they made plain calls, and show all that these returned."""
+
+    def more(one: _Round) -> int:
+        return 0 if EXECUTE_CODE in one.calls or (kind == "mixed" and len(one.calls) == 1) else WRAPPED
+
+    return [_Round(one.calls, one.written + more(one), one.returned) for one in turn.rounds]
 
 
 _ONE_CALL = _Turn(20, [_Round([""], 25, 137)], [30])

@@ -42,20 +42,21 @@ def tools(word: str = "programmatic") -> list[Any]:
 
 @vendors
 def test_a_surface_shows_what_the_model_may_call_on_it(word: str) -> None:
-    model = ScriptedChatModel(turns=[AIMessage("done"), AIMessage("done")])
+    model = ScriptedChatModel(turns=[AIMessage("done")] * 3)
     bound = codeact(tools(word)).bind_model(model)
-    for mode in ("json", "code"):
+    for mode in ("json", "code", "mixed"):
         bound.invoke("hi", {"configurable": {"callgate_mode": mode}})
-    assert model.tools_seen() == [["add", "by-hand", "both"], ["execute_code", "by-hand"]]
-    description = model.seen[1][1][0]["function"]["description"]
-    assert "def in_code(" in description
-    assert "def both(" in description
-    assert "hand" not in description
+    plain = ["add", "by-hand", "both"]
+    assert model.tools_seen() == [plain, ["execute_code", "by-hand"], [*plain, "execute_code"]]
+    code, mixed = (model.seen[at][1][where]["function"]["description"] for at, where in ((1, 0), (2, -1)))
+    assert [f"def {name}(" in code for name in ("add", "both", "in_code", "by_hand")] == [True, True, True, False]
+    assert [f"def {name}(" in mixed for name in ("add", "both", "in_code", "by_hand")] == [False, False, True, False]
+    assert "Not for programs: by-hand." in mixed
 
 
 @vendors
 @both_ways
-@pytest.mark.parametrize("mode", ["json", "code"])
+@pytest.mark.parametrize("mode", ["json", "code", "mixed"])
 def test_a_plain_call_of_a_tool_for_programs_says_how_to_call_it_and_runs_nothing(
     mode: str, word: str, use_async: bool
 ) -> None:
