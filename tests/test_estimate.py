@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pricing import count, price
+from pricing import count, exact_without_network, price
 
 from callgate import UsageError, cli
 from callgate.costs import Tokens
@@ -363,6 +363,22 @@ def test_json_says_the_same(command: Any) -> None:
         for part in ("definitions", "turns", "payload", "total"):
             assert saving[part].items() >= asdict(getattr(bound.saving, part)).items()
     assert said["billed"] is None
+
+
+def test_exact_counts_are_of_tiktoken(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact_without_network(monkeypatch)
+    data = {"messages": stored(SEQUENCE), "tools": TOOLS}
+    said = json.loads(command(data, "--exact", "--json")[1])
+    assert said["counter"] == "o200k_base"
+    assert said["definitions"]["json"] != AS_JSON
+    assert "Costs in tokens (o200k_base)" in command(data, "--exact")[1]
+
+
+def test_exact_counts_without_tiktoken_are_wrong_usage(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    status, out, error = command(stored(SEQUENCE), "--exact")
+    assert (status, out) == (2, "")
+    assert "pip install 'callgate[tokens]'" in error
 
 
 def test_the_help_names_every_key(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
