@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from callgate import AutoRouter, Facts, Surface, UsageError
 from callgate.history import Message, ModelCall, SurfaceKind
@@ -140,6 +143,49 @@ def test_equal_facts_have_equal_answers_whatever_the_router_saw_before() -> None
     fresh = [AutoRouter().choose(one) for one in given]
     assert [router.choose(one) for one in reversed(given)] == fresh[::-1]
     assert [router.choose(one) for one in given] == fresh
+
+
+def test_a_program_on_the_json_surface_leaves_nothing_to_weigh() -> None:
+    called = (ModelCall(id="1", name="execute_code", arguments="{}"),)
+    messages = [Message(role="assistant", surface="json", calls=called), Message(role="user")]
+    assert AutoRouter().choose(facts(messages, {"json": 10, "code": 5})).kind == "json"
+
+
+KINDS = st.sampled_from(["json", "code", "mixed"])
+CALLS = st.builds(ModelCall, id=st.just("1"), name=st.sampled_from(["f", "execute_code"]), arguments=st.just("{}"))
+MESSAGES = st.builds(
+    Message,
+    role=st.sampled_from(["system", "user", "assistant", "tool"]),
+    text=st.sampled_from(["", "a", "word " * 900]),
+    calls=st.lists(CALLS, max_size=3).map(tuple),
+    surface=st.none() | KINDS,
+)
+SIZES = st.dictionaries(KINDS, st.integers(0, 9_000), min_size=1)
+
+
+@given(messages=st.lists(MESSAGES, max_size=12), definitions=SIZES)
+@settings(max_examples=200, deadline=None)
+def test_whatever_the_messages_are_one_of_the_surfaces_is_chosen(messages: Any, definitions: Any) -> None:
+    asked = facts(messages, definitions)
+    chosen = AutoRouter().choose(asked)
+    assert chosen.kind in definitions
+    assert chosen.reason.startswith(f"{chosen.kind}: ")
+    assert AutoRouter().choose(asked) == chosen
+
+
+TURNS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3), st.sampled_from([2, 60, 900])), max_size=9)
+
+
+@given(turns=TURNS, sizes=st.tuples(st.integers(0, 900), st.integers(150, 900)))
+@settings(max_examples=60, deadline=None)
+def test_a_thread_that_follows_its_router_changes_at_most_once(turns: Any, sizes: Any) -> None:
+    definitions: Any = {"json": sizes[0], "code": sizes[1], "mixed": sizes[0] + 150}
+    said, shown = list[Message](), list[str]()
+    for rounds, calls, returned in turns:
+        kind = AutoRouter().choose(facts([*said, Message(role="user", text="Do it.")], definitions)).kind
+        said += turn(kind, rounds=rounds, calls=calls, returned=returned)
+        shown.append(kind)
+    assert sum(before != after for before, after in itertools.pairwise(shown)) <= 1
 
 
 def test_a_choice_reads_each_message_once() -> None:

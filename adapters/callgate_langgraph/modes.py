@@ -63,7 +63,9 @@ class Modes:
         self._looked = False
         self._missing: SandboxError | None = None
         modes = {self._mode, *self._routes.values()}
-        if modes & {"code", "mixed"}:
+        self.pins_programs = bool(modes & {"code", "mixed"})
+        """Whether the node or a route has a mode that shows `execute_code` whatever a router says."""
+        if self.pins_programs:
             self.demand()
         elif "auto" in modes:
             self.available(stacklevel=4)
@@ -88,8 +90,8 @@ class Modes:
             mode, by = self._routes[route], f"set for the route {route!r}"
         return Wanted(kind=None if mode == "auto" else mode, by=by, route=route)
 
-    def available(self, stacklevel: int = 1) -> bool:
-        """Say whether programs can run; the first time that they cannot, warn."""
+    def available(self, stacklevel: int = 5) -> bool:
+        """Say whether programs can run; the first time that it is found they cannot, warn."""
         first = not self._looked
         missing = self._look()
         if missing is not None and first:

@@ -22,6 +22,7 @@ from callgate.router import AutoRouter, Router, Surface
 from callgate.runner import Event
 from callgate.sandboxes.base import Sandbox
 from callgate.sandboxes.shared import resolve_sandbox
+from callgate.stubs import ArgumentProse
 from callgate.surface import EXECUTE_CODE
 from callgate.tools import Effect
 from callgate_langchain import from_langchain
@@ -32,7 +33,6 @@ from callgate_langgraph.actions import CodeAction, admit, current_setting, execu
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
 from callgate_langgraph.beside import Beside
-from callgate_langgraph.binding import tool_name
 from callgate_langgraph.call_limits import CallBudget, known_limits
 from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
 from callgate_langgraph.counting import Counting
@@ -82,6 +82,7 @@ class CodeActNode(Runnable[Any, Any]):
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
         router: chooses in mode "auto"; None is an `AutoRouter`, which goes by tokens.
         ledger: that code actions are put into; None is one of the node's own, which counts four characters as a token.
+        argument_prose: what `execute_code` says of arguments: "needed" is what their names do not say, "all" is all.
         effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
         interrupt_on: tools that wait for a human, as `HumanInTheLoopMiddleware` takes it: tool name to True, False, or
             allowed_decisions, description (a text, or a function of tool call, state and runtime) and when (a
@@ -135,6 +136,7 @@ class CodeActNode(Runnable[Any, Any]):
         route: Route | None = None,
         router: Router | None = None,
         ledger: Ledger | None = None,
+        argument_prose: ArgumentProse = "needed",
         effects: Mapping[str, Effect] | None = None,
         interrupt_on: InterruptOn | None = None,
         limits: Limits | None = None,
@@ -161,20 +163,15 @@ class CodeActNode(Runnable[Any, Any]):
             given["handle_tool_errors"] = handle_tool_errors
         self.name, self.tags = name, tags
         self._messages_key, self._on_event = messages_key, on_event
-        self._journal, self._seal, self._require_durable, self._memory = (
-            journal,
-            journal_key,
-            require_durable,
-            NodeMemory(),
-        )
-        shown = listed(tools)
-        self._plain = ToolNode(shown, **given)
+        self._journal, self._seal, self._require_durable = journal, journal_key, require_durable
+        self._memory = NodeMemory()
+        given_tools = listed(tools)
+        self._plain = ToolNode(given_tools, **given)
         ready = list(self._plain.tools_by_name.values())
         if EXECUTE_CODE in self._plain.tools_by_name:
             raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
         self._inner = ToolNode([capturing(one) for one in ready], **given)
         catalogue = Catalogue(from_langchain(ready, effects))
-        self._shown = [one for one in shown if may_be_plain(tool_name(one), catalogue)]
         self._call_limits = known_limits(hooks.limits, self._plain.tools_by_name)
         self._gates = Approvals(hooks.with_interrupt_on(interrupt_on), catalogue, self._plain.tools_by_name)
         self._runner = CodeRunner(
@@ -187,8 +184,7 @@ class CodeActNode(Runnable[Any, Any]):
             on_event=self._tell,
         )
         self._execute_code = execute_code_tool()
-        only_direct = [one for one in ready if "code" not in catalogue.tools[one.name].callers]
-        shown = shown_tools(self._shown, only_direct, catalogue)
+        shown = shown_tools(given_tools, ready, catalogue, argument_prose)
         modes = Modes(mode, routes, route, sandbox=where)
         self._surfaces = Surfaces(shown, catalogue, modes, router or AutoRouter())
         self.ledger = ledger or Ledger()
@@ -226,7 +222,8 @@ class CodeActNode(Runnable[Any, Any]):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with the tools of each call's surface, in place of `model.bind_tools(tools)`.
 
-        Each message it returns says what it was shown, and why: `response_metadata["callgate"]`.
+        Each message it returns says what it was shown, and why: `response_metadata["callgate"]` holds "surface",
+        "reason", and the digest of the tools as "tools".
 
         Args:
             model: a chat model.

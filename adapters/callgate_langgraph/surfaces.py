@@ -5,47 +5,53 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from callgate import Catalogue, UsageError
 from callgate.history import Message, SurfaceKind
 from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import Event
-from callgate.surface import definition, mixed_definition
+from callgate.stubs import ArgumentProse
+from callgate.surface import definition, mixed_definition, warn_of_unknown_results
 from callgate.tokens import ApproximateTokens
-from callgate_langchain.guards import is_list
 from callgate_langchain.history import history_of, surface_of
-from callgate_langgraph.binding import SurfaceModel, bind_surfaces
+from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
 from callgate_langgraph.modes import Modes
+from callgate_langgraph.plain import may_be_plain
 from callgate_langgraph.state import read_state
 
 __all__ = ["Surfaces", "shown_tools"]
 
-_KINDS: tuple[SurfaceKind, ...] = get_args(SurfaceKind)
 _NO_PROGRAMS = "this host cannot run programs"
 _NO_WRITER = "the model is bound as one that writes no code"
 _NAMED = 5
 """Tools that a reason names."""
 
 
-def shown_tools(plain: Sequence[Any], only_direct: Sequence[Any], catalogue: Catalogue) -> dict[SurfaceKind, list[Any]]:
+def shown_tools(
+    given: Sequence[Any], ready: Sequence[BaseTool], catalogue: Catalogue, argument_prose: ArgumentProse
+) -> dict[SurfaceKind, list[Any]]:
     """Return what each surface shows.
 
     Args:
-        plain: the tools that a model may call, as they were given.
-        only_direct: those of them that programs may not call.
-        catalogue: all tools.
+        given: the tools as the user gave them.
+        ready: the same, as tools.
+        catalogue: the same, in neutral form.
+        argument_prose: what `execute_code` says of arguments.
     """
+    plain = [one for one in given if may_be_plain(tool_name(one), catalogue)]
+    only_direct = [one for one in ready if "code" not in catalogue.tools[one.name].callers]
     return {
-        "json": list(plain),
-        "code": [_function(definition(catalogue)), *only_direct],
-        "mixed": [*plain, _function(mixed_definition(catalogue))],
+        "json": plain,
+        "code": [_function(definition(catalogue, argument_prose=argument_prose)), *only_direct],
+        "mixed": [*plain, _function(mixed_definition(catalogue, argument_prose=argument_prose))],
     }
 
 
@@ -69,6 +75,9 @@ class Surfaces:
         self.shown = shown
         self._modes, self._router = modes, router
         self._tools = catalogue.digest[:16]
+        self._catalogue, self._warned = catalogue, False
+        if modes.pins_programs:
+            self._warn()
         self._only_code = [one.name for one in catalogue if "direct" not in one.callers]
 
     def choose(
@@ -149,6 +158,8 @@ class Surfaces:
             )
             if surface.kind not in bound:
                 surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
+            if surface.kind != "json":
+                self._warn()
             if surface.kind != self._last(input):
                 event = {"surface": surface.kind, "reason": surface.reason, "route": route}
                 tell(config, {"type": "callgate.surface", **event})
@@ -156,10 +167,16 @@ class Surfaces:
 
         return SurfaceModel(bound, choose)
 
+    def _warn(self) -> None:
+        """Warn, once, of tools that programs know too little of: when it is certain that programs are asked for."""
+        if not self._warned:
+            self._warned = True
+            warn_of_unknown_results(self._catalogue, stacklevel=4)
+
     def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
         """Return what the thread was shown last of these tools."""
         messages = input.to_messages() if isinstance(input, PromptValue) else input
-        for message in reversed(messages) if is_list(messages) else ():
+        for message in () if isinstance(messages, str) else reversed(messages):
             kind = surface_of(message, self._tools) if isinstance(message, AIMessage) else None
             if kind is not None:
                 return kind

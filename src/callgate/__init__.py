@@ -27,10 +27,13 @@ from callgate.replaying import Replay, replay
 from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
+from callgate.surface import ResultShapeWarning
+from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
 from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
     "ApprovalRejected",
+    "ApproximateTokens",
     "Artifact",
     "AutoRouter",
     "Call",
@@ -39,6 +42,7 @@ __all__ = [
     "Catalogue",
     "CodeRunner",
     "Cut",
+    "ExactTokens",
     "Facts",
     "Fault",
     "InvalidArguments",
@@ -56,12 +60,14 @@ __all__ = [
     "Refused",
     "Replay",
     "ReplayDivergence",
+    "ResultShapeWarning",
     "Router",
     "SandboxError",
     "SandboxLost",
     "SandboxUnavailable",
     "SqliteJournal",
     "Surface",
+    "TokenCounter",
     "Tool",
     "ToolFailed",
     "ToolWaits",

@@ -292,3 +292,27 @@ def test_model_and_tools_agree_on_a_route_told_by_the_state() -> None:
     end = agent(node, model, pass_config=False).invoke({"messages": [HumanMessage("hi")], "last": "deep"})
     assert model.tools_seen()[0] == ["execute_code"]
     assert answers(end)[0].content == "3"
+
+
+@pytest.mark.parametrize("mode", ["code", "mixed"])
+def test_all_that_is_said_of_arguments_is_shown_on_demand(mode: str) -> None:
+    @tool(parse_docstring=True, extras={"allowed_callers": ["programmatic"]})
+    def find(city: str) -> int:
+        """Find.
+
+        Args:
+            city: The name of the city.
+        """
+        return len(city)
+
+    shown: list[str] = []
+    for prose in ("needed", "all"):
+        model = ScriptedChatModel(turns=[say()])
+        CodeActNode([find], sandbox=SANDBOX, mode=mode, argument_prose=prose).bind_model(model).invoke("hi")  # type: ignore[arg-type]
+        shown.append(model.seen[0][1][-1]["function"]["description"].splitlines()[-1])
+    assert shown == [
+        "def find(city: str) -> int: Find.",
+        "def find(city: str) -> int: Find. (city: The name of the city)",
+    ]
+    with pytest.raises(UsageError, match='give "needed" or "all"'):
+        node_of(argument_prose="some")
