@@ -305,6 +305,11 @@ def test_a_tool_that_code_may_not_call_has_no_function() -> None:
     assert list(catalogue.tools) == ["t", "u"]
 
 
+def test_no_function_looks_like_a_tool_that_code_may_not_call() -> None:
+    catalogue = Catalogue([Tool(name="get_it", callers=frozenset(["direct"])), Tool(name="get-it")])
+    assert {function: one.name for function, one in catalogue.functions.items()} == {"get_it_2": "get-it"}
+
+
 def named(*names: str) -> list[Tool]:
     return [Tool(name=name) for name in names]
 

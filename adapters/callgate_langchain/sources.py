@@ -11,13 +11,12 @@ from langchain_core.tools import tool as make_tool
 
 from callgate import UsageError
 from callgate.names import told_apart
+from callgate_langchain.raw import STATE
 
 __all__ = ["LangChainTools", "listed"]
 
 LangChainTools: TypeAlias = Iterable["BaseTool | Callable[..., Any]"]
 """Tools, and functions that LangChain's `tool` turns into tools."""
-
-_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
 def listed(tools: LangChainTools | Mapping[str, LangChainTools]) -> list[BaseTool | Callable[..., Any]]:
@@ -42,7 +41,7 @@ def _renamed(tool: BaseTool, name: str) -> BaseTool:
     if tool.name == name:
         return tool
     twin = object.__new__(_renaming_class(type(tool)))
-    for part in _STATE:
+    for part in STATE:
         object.__setattr__(twin, part, getattr(tool, part))
     object.__setattr__(twin, "__dict__", {**tool.__dict__, "name": name, _OWN: tool})
     return twin

@@ -68,14 +68,14 @@ class PlainCalls:
     def load(self) -> None:
         """Take what the turn says of them, and answer those above a limit and those that only programs may make."""
         self.outputs.update((at, [refused]) for at, refused in self.budget.refused.items())
+        begun = {at for at, _ in (*self.turn.started, *self.turn.waiting)}  # a tool may have had other callers then
+        for at, call in self.calls.items():
+            if at not in begun and not may_be_plain(call["name"], self.catalogue):
+                self.outputs[at] = [_refusal(call, self.catalogue)]
         for (at, _), packed in self.turn.done.items():
             if at in self.calls:
                 self.outputs[at] = self.keeping.unpack(packed)
         for ref in self._open():
-            begun = ref in self.turn.started or ref in self.turn.waiting  # under another catalogue
-            if not begun and not may_be_plain(self.calls[ref[0]]["name"], self.catalogue):
-                self.outputs[ref[0]] = [_refusal(self.calls[ref[0]], self.catalogue)]
-                continue
             decision = self.turn.decisions.get(ref)
             message = instead_of_result(self._question(ref), decision) if decision is not None else None
             if message is not None:

@@ -39,9 +39,14 @@ _RESERVED = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | GUEST_NAMES
 T = TypeVar("T")
 
 
-def function_names(names: Iterable[str]) -> dict[str, str]:
-    """Give each tool name a function name: an identifier, unique, shadowing nothing a program relies on."""
-    used: set[str] = set()
+def function_names(names: Iterable[str], others: Iterable[str] = ()) -> dict[str, str]:
+    """Give each tool name a function name: an identifier, unique, shadowing nothing a program relies on.
+
+    Args:
+        names: of the tools.
+        others: of tools that have no function: no function may look like one of them.
+    """
+    used = set(others)
     functions: dict[str, str] = {}
     for one in sorted(names, key=lambda one: _identifier(one) != one):  # exact names first
         base = function = _identifier(one)

@@ -145,7 +145,7 @@ class Catalogue:
             named[one.name] = one
         self.tools: Mapping[str, Tool] = MappingProxyType(named)
         """Tool name to tool."""
-        self.functions: Mapping[str, Tool] = MappingProxyType(_function_names(named.values()))
+        self.functions: Mapping[str, Tool] = MappingProxyType(_function_names(named))
         """Name of the function a program may call, to tool. Tools that code may not call have none."""
         try:
             shapes = encode([_shape(one) for one in named.values()])
@@ -174,10 +174,10 @@ def _shape(one: Tool) -> JSON:
     return [one.name, one.description, dict(one.input_schema), one.effect, sorted(one.callers)]
 
 
-def _function_names(tools: Iterable[Tool]) -> dict[str, Tool]:
-    ready = [one for one in tools if "code" in one.callers]
-    names = function_names(one.name for one in ready)
-    return {names[one.name]: one for one in ready}
+def _function_names(tools: Mapping[str, Tool]) -> dict[str, Tool]:
+    ready = {name: one for name, one in tools.items() if "code" in one.callers}
+    names = function_names(ready, tools.keys() - ready.keys())
+    return {names[name]: one for name, one in ready.items()}
 
 
 def _of_source(one: Tool, name: str) -> Tool:

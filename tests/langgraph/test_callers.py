@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Command, Send, interrupt
 from langgraph_cases import SANDBOX, State, add, answers, asks, call, code, codeact, graph_of, outside
 
 from callgate.testing.models import ScriptedChatModel
@@ -91,6 +91,26 @@ def test_nobody_is_asked_about_a_call_that_is_refused(use_async: bool) -> None:
 
 
 @both_ways
+def test_a_call_that_began_under_other_rules_goes_on(use_async: bool) -> None:
+    def greet(x: int = 0) -> str:
+        """Greet somebody."""
+        return f"hello {interrupt('who?')}"
+
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "t"}}
+
+    def graph(*words: str) -> Any:
+        one = StructuredTool.from_function(greet, extras={"allowed_callers": list(words)})
+        return graph_of(codeact([one], interrupt_on={"greet": True}), checkpointer=saver)
+
+    call(graph("direct"), {"messages": [asks(("greet", {}, "1"))]}, config, use_async=use_async)
+    approve = Command(resume={"decisions": [{"type": "approve"}]})
+    asked = call(graph("direct"), approve, config, use_async=use_async)
+    assert asked["__interrupt__"][0].value == "who?"
+    done = call(graph("programmatic"), Command(resume="you"), config, use_async=use_async)
+    assert answers(done)[0].content == "hello you"
+
+
+@both_ways
 def test_calls_sent_one_by_one_are_refused_alike(use_async: bool) -> None:
     builder = StateGraph(State)
     builder.add_node("tools", codeact(tools()))
@@ -125,4 +145,17 @@ def test_a_program_may_not_call_what_only_the_model_may(word: str, use_async: bo
     written = answers(call(node, {"messages": [asks(code("call_tool('by-hand')"))]}, outside(), use_async=use_async))[0]
     assert written.artifact["status"] == "rejected"
     assert "call it as a plain tool call" in written.content
+    assert RAN == []
+
+
+@both_ways
+def test_a_limit_on_calls_does_not_hide_how_a_tool_is_called(use_async: bool) -> None:
+    pytest.importorskip("langchain", reason="the extra `dev` has langchain, for its middleware")
+    from langchain.agents.middleware import ToolCallLimitMiddleware
+
+    node = codeact(tools(), middleware=[ToolCallLimitMiddleware(run_limit=1)])
+    message = asks(("add", {"a": 1, "b": 2}, "1"), ("in-code", {}, "2"))
+    added, refused = answers(call(node, {"messages": [message]}, outside(), use_async=use_async))
+    assert (added.content, refused.status) == ("3", "error")
+    assert "use execute_code" in refused.content
     assert RAN == []
