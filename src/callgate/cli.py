@@ -1,6 +1,7 @@
 """The command line: `callgate doctor` says how well this host can isolate programs.
 
-`callgate replay` stands in `replay_command`, and what `callgate doctor --e2b` does in `leftovers_command`.
+`callgate replay` stands in `replay_command`, `callgate estimate` in `estimate_command`, and what
+`callgate doctor --e2b` does in `leftovers_command`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from callgate.errors import SandboxError, SandboxUnavailable, UsageError
+from callgate.estimate_command import add_estimate_command
 from callgate.leftovers_command import add_leftovers_arguments, list_leftovers
 from callgate.replay_command import add_replay_command
 from callgate.sandboxes.local.cures import Missing, missing_of
@@ -87,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_leftovers_arguments(doctor)
     doctor.set_defaults(run=functools.partial(_examine, doctor))
     add_replay_command(commands)
+    add_estimate_command(commands)
     given = parser.parse_args(arguments)
     return given.run(given)
 
