@@ -223,7 +223,8 @@ class Engine:
         if self._keeper is not None:
             self._keeper.cancel()
         await asyncio.gather(*(session.close() for session in list(self._sessions)), return_exceptions=True)
-        machine, self._machine = self._machine, None
+        async with self._making:  # one that is being made is ended, too
+            machine, self._machine = self._machine, None
         if machine is not None and not machine.gone:
             await machine.end()
         elif self._paused is not None:

@@ -164,7 +164,8 @@ class E2BSandbox:
         guest = E2BGuest(engine, limits, self._seats.give_back)
         future: Future[None] = engine.submit(engine.begin(guest.session))
         try:
-            await asyncio.wrap_future(future)
+            # What the SDK has begun is better finished: a request that is cut off may have made a sandbox.
+            await asyncio.shield(asyncio.wrap_future(future))
         except BaseException:
             guest.kill()
             raise

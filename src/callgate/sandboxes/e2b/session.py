@@ -88,6 +88,8 @@ class Session:
             SandboxUnavailable, SandboxLost, LimitExceeded: where there is none.
         """
         self._wire = await self._connect()
+        if self._done:  # nobody wants it any more
+            await self._let_go()
 
     def send(self, data: bytes) -> None:
         """Send bytes of the channel."""
