@@ -18,9 +18,9 @@ its checks skip with it. One check fails where something is declared that the sa
 The modules beside this one hold the checks, one concern each; `CAPABILITIES` is what may be lacking.
 """
 
-import pytest as _pytest
+import pytest
 
-_pytest.register_assert_rewrite(
+pytest.register_assert_rewrite(
     *(
         f"{__name__}.{_name}"
         for _name in (

@@ -134,7 +134,9 @@ class Calls:
     @once
     def test_an_unknown_tool_is_refused(self, case: Case) -> None:
         """A name that is made up at run time is `UnknownTool`, a subclass of `Refused`."""
-        program = "try:\n    call_tool('ec' + 'ho2')\nexcept UnknownTool as e:\n    found = isinstance(e, Refused)\nfound"
+        program = (
+            "try:\n    call_tool('ec' + 'ho2')\nexcept UnknownTool as e:\n    found = isinstance(e, Refused)\nfound"
+        )
         assert case.value(program, echo) is True
 
     @once

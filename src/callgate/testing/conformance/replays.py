@@ -180,7 +180,9 @@ found
         gated = Gated(case)
         paused = gated.runs.run(PAYS, id="o")
         with case.another() as sandbox:
-            runs = case.runner(gated.counting.tool, echo, sandbox=sandbox, journal=gated.store, interrupt_on={"take": True})
+            runs = case.runner(
+                gated.counting.tool, echo, sandbox=sandbox, journal=gated.store, interrupt_on={"take": True}
+            )
             for _ in range(3):
                 paused = runs.resume("o", {paused.waiting[0].id: "approve"})
         assert (paused.status, gated.counting.taken) == ("completed", [10, 11, 12]), paused.text

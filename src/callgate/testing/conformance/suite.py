@@ -63,7 +63,7 @@ class SandboxConformance(
         raise NotImplementedError("say here how the sandbox goes away, or declare that it lacks 'lose'")
 
     def leftovers(self, sandbox: Sandbox) -> Collection[object]:
-        """Return what there is of a sandbox's guests, processes for instance: those that run, wait or were left over."""
+        """Return what there is of a sandbox's guests, as processes: those that run, wait or were left over."""
         raise NotImplementedError("say here what there is of guests, or declare that it lacks 'leftovers'")
 
     # ---- what it takes
@@ -88,7 +88,7 @@ class SandboxConformance(
     def case(self, request: pytest.FixtureRequest, make_sandbox: Callable[[], Sandbox]) -> Case:
         """Return what a check works with; skips where the sandbox lacks what it takes."""
         capability = needed_by(cast("str", request.function.__name__))
-        if capability in self.lacks:
+        if capability is not None and capability in self.lacks:
             pytest.skip(f"lacks {capability}: {self.lacks[capability]}")
         sandbox = _shared(request.node, make_sandbox)
         return Case(sandbox, cast("Way", request.param), new=make_sandbox, hooks=self)
@@ -118,5 +118,5 @@ def _shared(check: pytest.Item, make: Callable[[], Sandbox]) -> Sandbox:
     assert found is not None
     if _SANDBOX not in found.stash:
         found.stash[_SANDBOX] = make()
-        found.addfinalizer(lambda: found.stash[_SANDBOX].close())
+        found.addfinalizer(found.stash[_SANDBOX].close)
     return found.stash[_SANDBOX]
