@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -319,7 +320,7 @@ class Shares(FakeSandbox):
         super().__init__()
         self.folder = tempfile.mkdtemp(prefix="callgate-mutant-")
         for name in ("tmp", "out"):
-            os.mkdir(f"{self.folder}/{name}")
+            Path(self.folder, name).mkdir()
 
     def start(self, limits: Limits) -> Any:
         ours = patch.object(tempfile, "mkdtemp", lambda prefix: self.folder)

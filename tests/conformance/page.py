@@ -1,6 +1,6 @@
 """SANDBOXES.md: what callgate asks of every sandbox, and what each of its own can do.
 
-    PYTHONPATH=src:adapters:tests python -m conformance.page > SANDBOXES.md
+PYTHONPATH=src:adapters:tests python -m conformance.page > SANDBOXES.md
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from inspect import cleandoc
 from callgate.testing import SandboxConformance
 from callgate.testing.conformance import CAPABILITIES
 
-TEXT = '''
+TEXT = """
 # Sandboxes
 
 What callgate asks of every sandbox is a suite of checks, `callgate.testing.SandboxConformance`. Each of its own sandboxes
@@ -44,7 +44,7 @@ class TestMySandbox(SandboxConformance):
 - Two things no suite can do by itself: make a sandbox go away, and see what is left of its guests. Override
   `lose(sandbox)` and `leftovers(sandbox)`, or declare that you lack them.
 - `patience` and `brief` are seconds, for sandboxes that take their time; see the class.
-'''
+"""
 
 
 def summary(one: type[SandboxConformance]) -> str:
@@ -80,14 +80,16 @@ def _capabilities(classes: Sequence[type[SandboxConformance]]) -> Iterator[str]:
 def _checks() -> Iterator[str]:
     yield "\n## The checks"
     needed = SandboxConformance.checks()
-    for one in reversed(SandboxConformance.__mro__):
+    for one in (*SandboxConformance.__bases__, SandboxConformance):
         names = [name for name in vars(one) if name.startswith("test_")]
         if not names:
             continue
         yield f"\n{cleandoc(sys.modules[one.__module__].__doc__ or '').splitlines()[0]}\n"
         for name in names:
             told = " ".join(cleandoc(getattr(one, name).__doc__ or "").split())
-            what = name.removeprefix("test_").replace("_", " ").replace("limit ", "limit: ", name.startswith("test_limit"))
+            what = (
+                name.removeprefix("test_").replace("_", " ").replace("limit ", "limit: ", name.startswith("test_limit"))
+            )
             needs = f" (`{needed[name]}`)" if needed[name] else ""
             yield f"- **{what}**{needs}: {told}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -80,10 +79,9 @@ FOUND = {
 
 
 @pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="callgate")
     mutants.earlier.clear()
-    yield
 
 
 def look(make: Any, way: Any, check: str, suite: Fake | None = None) -> None:
@@ -109,4 +107,3 @@ def test_a_fault_is_found(fault: str) -> None:
     make, way, check = FOUND[fault]
     with pytest.raises((AssertionError, CallgateError)):
         look(make, way, check)
-

@@ -177,6 +177,7 @@ class Guests:
                     return out, one.value
         raise AssertionError("no end")
 
+    @once
     def test_cancelling_an_action_ends_its_guest(self, case: Case) -> None:
         """A task that is cancelled kills the guest of its program, and nothing runs on."""
         calls: list[int] = []
@@ -202,6 +203,40 @@ class Guests:
 
         asyncio.run(main())
         assert case.value("6 * 7") == 42
+
+    @once
+    def test_cancelling_a_start_leaves_the_sandbox_whole(self, case: Case) -> None:
+        """`astart` may be cancelled at any time; afterwards programs run as ever."""
+
+        async def main() -> list[JSON]:
+            for delay in (0.0, 0.001, 0.005, 0.02):
+                task = asyncio.ensure_future(case.sandbox.astart(case.limits))
+                await asyncio.wait([task], timeout=delay)
+                task.cancel()
+                await asyncio.wait([task], timeout=case.patience)
+                if not task.cancelled():
+                    task.result().kill()
+            runner = case.runner(echo).runner
+            return [(await runner.arun(f"x = echo({n})\nx + 1")).value for n in range(3)]
+
+        assert asyncio.run(main()) == [1, 2, 3]
+
+    @once
+    def test_a_guest_outlives_the_thread_that_started_it(self, case: Case) -> None:
+        """One thread may start a guest, another one speak with it, and a third one kill it."""
+        peers: list[Peer] = []
+        starting = threading.Thread(
+            target=lambda: peers.append(Peer(case.sandbox, case.limits, case.way, case.patience))
+        )
+        starting.start()
+        starting.join()
+        (peer,) = peers
+        peer.order("x = echo('there')\nx")
+        assert peer.converse().value == "there"
+        ending = threading.Thread(target=peer.close)
+        ending.start()
+        ending.join()
+        assert peer.receive() == b""
 
     def test_cpu_seconds_grow_and_stay_known(self, case: Case) -> None:
         """They never shrink, and are there after the end. 0.0 stands for what cannot be known."""

@@ -75,7 +75,7 @@ class SandboxConformance(
     @classmethod
     def checks(cls) -> Mapping[str, str | None]:
         """Return the names of all checks, each with the capability that it needs, or None."""
-        names = (name for one in reversed(cls.__mro__) for name in vars(one) if name.startswith("test_"))
+        names = (name for one in cls.__mro__ for name in vars(one) if name.startswith("test_"))
         return {name: needed_by(name) for name in dict.fromkeys(names)}
 
     @pytest.fixture
