@@ -127,10 +127,10 @@ class Guests:
             peer.send(frame({"answer": 1, "at": 0.1, "value": 1}))
             began, raised = time.monotonic(), False
             try:
-                peer.send(bytes(64 << 20), 0.3)
+                peer.send(bytes(16 << 20), 0.3)
             except TimeoutError:
                 raised = True
-            assert raised, "64 MiB went to a guest that reads nothing"
+            assert raised, "16 MiB went to a guest that reads nothing"
             assert time.monotonic() - began < case.patience
 
     def test_frames_sent_together_are_each_read(self, case: Case) -> None:
