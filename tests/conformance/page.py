@@ -40,7 +40,7 @@ class TestMySandbox(SandboxConformance):
 
 - **{checks} checks**, most of them made twice: on threads (`[sync]`) and on event loops (`[async]`).
 - What your sandbox cannot do is declared in `lacks`, by the names below, with a reason. Its checks skip with that reason.
-  What it lacks and does not declare fails. What it declares and can do after all fails too.
+  What it lacks and does not declare fails. What it declares and can do after all is said, as a warning.
 - Two things no suite can do by itself: make a sandbox go away, and see what is left of its guests. Override
   `lose(sandbox)` and `leftovers(sandbox)`, or declare that you lack them.
 - `patience` and `brief` are seconds, for sandboxes that take their time; see the class.

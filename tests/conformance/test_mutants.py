@@ -72,7 +72,6 @@ FOUND = {
     "reads files of the host": (Mutant, "sync", "test_files_of_the_host_are_not_there"),
     "reaches the network": (Mutant, "sync", "test_services_of_the_host_are_out_of_reach"),
     "starts processes": (Mutant, "sync", "test_no_process_is_started_or_signalled"),
-    "has other addresses": (Mutant, "sync", "test_addresses_are_the_same"),
     "bounds no memory": (Mutant, "sync", "test_limit_memory_mb"),
     "bounds no files": (Mutant, "sync", "test_limit_disk_mb"),
 }  # fmt: skip

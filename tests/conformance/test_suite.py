@@ -89,7 +89,7 @@ def test_a_user_needs_pytest_and_nothing_else(tmp_path: Path) -> None:
     assert "lacks memory_mb: the service gives every guest 2 GB, and no less" in said
     assert "FAILED test_mine.py::TestMine::test_limit_memory_mb[sync]" in said, "a lack that nobody declared"
     assert "assert ('completed', None) == ('limited', 'memory_mb')" in said, "asserts explain themselves"
-    assert "declared as lacking, and all their checks pass: frames; take them out of `lacks`" in said
+    assert "TestMine declares that it lacks 'frames', and every check of that passes: take it out of `lacks`" in said
     assert "FAILED test_mine.py::TestMine::test_a_sandbox_that_goes_away_is_told_as_lost" in said
     assert "declare that it lacks 'lose'" in said
     assert "TestNone needs a fixture `make_sandbox` that returns what makes a sandbox" in said
