@@ -17,7 +17,7 @@ from callgate.testing.conformance.case import Case
 class Suite(Fake):
     """The checks, in a hurry."""
 
-    patience = 0.7
+    patience = 0.5
     brief = 0.15
 
 

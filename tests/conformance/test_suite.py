@@ -77,7 +77,11 @@ def test_a_user_needs_pytest_and_nothing_else(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *" ".join(plugins).split(), "-q", "-rpsfE", "-W", "error", "-k", CHOSEN],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(CORE.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(CORE.parent), *sys.path)),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         timeout=100,
