@@ -33,10 +33,16 @@ types: $(VENV)/.dev ## basedpyright, strict
 attacks: $(VENV)/.dev ## every attack in each mode of the jail, as root and as an ordinary user, and a table of what came of them
 	@PYTHONPATH=src:adapters:tests $(BIN)/python -m attacks
 
-bench: $(VENV)/.dev ## what the gate, the sandbox and the node cost, against baselines of the same run
+bench: $(VENV)/.bench ## what callgate costs and what code saves, against baselines; new figures go into the README
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/sandbox.py
 	@$(BIN)/python benchmarks/durable.py
+	@$(BIN)/python benchmarks/bfcl.py
+	@$(BIN)/python benchmarks/tau.py
+	@$(BIN)/python benchmarks/vendors.py
+	@$(BIN)/python benchmarks/router.py
+	@$(BIN)/python benchmarks/discovery.py
+	@$(BIN)/python benchmarks/table.py --write
 
 soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
 	@$(BIN)/python -m pytest -q -m soak
@@ -52,6 +58,10 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and its development tools into $(VENV) (one to three minutes)"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# What bfcl-eval asks for would replace half of what is installed, and its tools need nothing of it but mpmath.
+$(VENV)/.bench: $(VENV)/.dev
+	@$(PIP_INSTALL) --no-deps bfcl-eval==2026.3.23 mpmath && touch $@ || echo "bfcl-eval is not installed: BFCL is left out"
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and the demo's data into $(VENV) (about a minute)"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -21,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from figures import Samples, Table, expect, parser, report, rows
+from figures import Samples, Table, expect, opened_sandbox, parser, report, rows
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
@@ -31,9 +30,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from callgate import Limits, SandboxUnavailable
-from callgate.sandboxes import LocalSandbox, Sandbox
-from callgate.testing import FakeSandbox
+from callgate import Limits
+from callgate.sandboxes import Sandbox
 from callgate_langgraph import CodeActNode
 
 FEW, REPLAYED, MANY = 100, 1000, 5000
@@ -196,18 +194,12 @@ TABLE: Table = (
 def main() -> None:
     """Measure and print."""
     given = parser("What a durable journal costs in a SqliteSaver.").parse_args()
-    sandbox: Sandbox = LocalSandbox()
-    try:
-        level = sandbox.level
-    except SandboxUnavailable as error:
-        print(f"{error}\nMeasured with FakeSandbox, which isolates nothing, in its place.", file=sys.stderr)
-        sandbox, level = FakeSandbox(), "L0"
     warnings.simplefilter("ignore")
     began = time.perf_counter()
-    samples = measure(sandbox, given.rounds)
-    sandbox.close()
-    about = {"sandbox": sandbox.name, "level": level, "rounds": given.rounds}
-    report(about, rows(TABLE, samples), began=began, as_json=given.json)
+    with opened_sandbox() as sandbox:
+        found = rows(TABLE, measure(sandbox, given.rounds))
+        about = {"sandbox": sandbox.name, "level": sandbox.level, "rounds": given.rounds}
+    report(about, found, began=began, as_json=given.json)
 
 
 if __name__ == "__main__":

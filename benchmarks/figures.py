@@ -1,4 +1,4 @@
-"""What the benchmarks share: samples, figures beside their baselines, and how they are shown."""
+"""What the benchmarks share: samples, figures beside their baselines, how they are shown, and where they are kept."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ import operator
 import os
 import platform
 import statistics
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from callgate import SandboxUnavailable, UsageError
+from callgate.sandboxes import LocalSandbox, Sandbox
+from callgate.testing import FakeSandbox
+from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
+
+RESULTS = Path(__file__).parent / "results"
+"""Figures that the table of the README is made of."""
 
 Samples = defaultdict[str, list[float]]
 """Name of a measurement to its seconds, one per round."""
@@ -103,6 +116,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return arguments
 
 
+def task_parser(description: str) -> argparse.ArgumentParser:
+    """Return the arguments of a benchmark that plays tasks."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--sample", type=int, help="play only the first so many tasks, and keep no figures")
+    return arguments
+
+
 def report(about: dict[str, Any], found: list[Row], facts: Sequence[Fact] = (), *, began: float, as_json: bool) -> None:
     """Print everything.
 
@@ -135,3 +155,95 @@ def _show(lines: list[tuple[str, ...]], left: Sequence[int]) -> None:
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         print("  ".join(cells).rstrip())
+
+
+# ---- where programs run, how tokens are counted, and what is kept
+
+
+@contextmanager
+def opened_sandbox(**arguments: Any) -> Iterator[Sandbox]:
+    """Yield a LocalSandbox; on a host that has none a FakeSandbox, and say so.
+
+    Args:
+        arguments: of the LocalSandbox.
+    """
+    sandbox: Sandbox = LocalSandbox(**arguments)
+    try:
+        _ = sandbox.level
+    except SandboxUnavailable as error:
+        print(f"{error}\nMeasured with FakeSandbox, which isolates nothing, in its place.", file=sys.stderr)
+        sandbox = FakeSandbox()
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()
+
+
+def counter_of_tokens() -> TokenCounter:
+    """Return what counts by o200k_base, or roughly where that encoding cannot be had, and say so.
+
+    llama-index-core brings the encoding along; without it tiktoken fetches it.
+    """
+    if "TIKTOKEN_CACHE_DIR" not in os.environ and find_spec("llama_index") and (spec := find_spec("llama_index.core")):
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(spec.origin or "").parent / "_static" / "tiktoken_cache")
+    try:
+        return ExactTokens()
+    except UsageError as error:
+        print(f"{error}\nTokens are characters / 4.", file=sys.stderr)
+        return ApproximateTokens()
+
+
+def workloads() -> Path:
+    """Return where the recorded workloads are, which are no part of the repository."""
+    given = os.environ.get("CALLGATE_WORKLOADS")
+    return Path(given) if given else Path(__file__).parents[2] / "shared" / "workloads"
+
+
+def workload(name: str) -> str:
+    """Return the text of a workload.
+
+    Raises:
+        SystemExit: where it is not there.
+    """
+    path = workloads() / name
+    if not path.exists():
+        skip(f"there is no workload {name}; CALLGATE_WORKLOADS names its folder")
+    return path.read_text(encoding="utf-8")
+
+
+def lines_of(name: str) -> list[dict[str, Any]]:
+    """Return the objects of a workload, one per line of its file."""
+    return [json.loads(line) for line in workload(name).splitlines()]
+
+
+def skip(reason: str) -> NoReturn:
+    """End a benchmark that lacks something; those after it go on."""
+    print(f"skipped: {reason}")
+    raise SystemExit(0)
+
+
+def expect_alike(name: str, figures: dict[str, Any]) -> None:
+    """Stop unless all tasks ended alike in all arms."""
+    expect(figures["equal"], dict.fromkeys(figures["equal"], figures["tasks"]), f"{name}: arms differ")
+
+
+def keep(name: str, figures: dict[str, Any], *, tokens: str | None = None) -> None:
+    """Write figures down, with what they were measured with.
+
+    Figures that were counted exactly are not replaced by rough ones.
+
+    Args:
+        name: of the file.
+        figures: nothing of the workload's own data.
+        tokens: how they were counted, if tokens are among them.
+    """
+    path = RESULTS / f"{name}.json"
+    rough = ApproximateTokens.name
+    if tokens == rough and path.exists() and json.loads(path.read_text(encoding="utf-8")).get("tokens") != rough:
+        print(f"not kept: {path.name} holds exact figures, and these are {rough}")
+        return
+    versions = {one: metadata.version(one) for one in ("langchain-core", "langgraph", "langgraph-prebuilt")}
+    about = {"command": f"python benchmarks/{name}.py", "python": platform.python_version(), "versions": versions}
+    about |= {"tokens": tokens} if tokens else {}
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**about, **figures}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

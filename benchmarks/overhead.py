@@ -21,15 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from figures import Samples, Table, expect, parser, report, rows
+from figures import Samples, Table, expect, opened_sandbox, parser, report, rows
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool as langchain_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
-from callgate import CodeRunner, Limits, SandboxUnavailable, Tool, tool
-from callgate.sandboxes import LocalSandbox, Sandbox
-from callgate.testing import FakeSandbox
+from callgate import CodeRunner, Limits, Tool, tool
+from callgate.sandboxes import Sandbox
 from callgate_langgraph import CodeActNode
 
 # ---- baselines: two processes and a socket pair, nothing else
@@ -256,17 +255,11 @@ TABLE: Table = (
 def main() -> None:
     """Measure and print."""
     given = parser("What callgate costs, against baselines of the same run.").parse_args()
-    sandbox: Sandbox = LocalSandbox()
-    try:
-        level = sandbox.level
-    except SandboxUnavailable as error:
-        print(f"{error}\nMeasured with FakeSandbox, which isolates nothing, in its place.", file=sys.stderr)
-        sandbox, level = FakeSandbox(), "L0"
     warnings.simplefilter("ignore")
     began = time.perf_counter()
-    found = rows(TABLE, measure(sandbox, given.rounds))
-    sandbox.close()
-    about = {"sandbox": sandbox.name, "level": level, "rounds": given.rounds}
+    with opened_sandbox() as sandbox:
+        found = rows(TABLE, measure(sandbox, given.rounds))
+        about = {"sandbox": sandbox.name, "level": sandbox.level, "rounds": given.rounds}
     report(about, found, began=began, as_json=given.json)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
-import keyword
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callgate import Catalogue, Tool
+from callgate import Catalogue, Tool, UsageError
 from callgate.search import index_of
 from callgate.stubs import Stubs, first_sentence
-from callgate.surface import _RULES, definition
+from callgate.surface import _RULES, definition, mixed_definition
 
 TEXT = {"type": "string"}
 WORKLOADS = Path(os.environ.get("CALLGATE_WORKLOADS", Path(__file__).parents[2] / "shared" / "workloads"))
@@ -97,6 +97,14 @@ R = {"$defs": {"R": {"type": "object", "properties": {"x": {"type": "number"}}}}
             id="defaults of fields",
         ),
         pytest.param(
+            made({"a": {"default": "x", **TEXT}}, ["a"]), "def f(a: str): a: required, 'x' by default", id="both"
+        ),
+        pytest.param(
+            made({"o": {"type": "object", "properties": {"a": {"default": "x", **TEXT}}, "required": ["a"]}}, ["o"]),
+            "class O(TypedDict): a: Annotated[str, 'default', 'x']\ndef f(o: O)",
+            id="both in an object",
+        ),
+        pytest.param(
             made({"a": {"type": "object", "additionalProperties": TEXT}}), "def f(a: dict[str, str] = ...)", id="map"
         ),
         pytest.param(
@@ -143,6 +151,46 @@ def test_stubs(one: Tool, expected: str) -> None:
     parsed(expected)
 
 
+def test_all_that_is_said_of_arguments_on_demand() -> None:
+    line = {"$ref": "#/$defs/Line"}
+    schema = {
+        "$defs": {
+            "Line": {
+                "type": "object",
+                "description": "One line.",
+                "properties": {"sku": {"description": "As on\nthe label.", **TEXT}, "next": line},
+            }
+        }
+    }
+    properties = {
+        "city": {"description": "The name of the city.", **TEXT},
+        "lines": {"type": "array", "items": line, "description": "All lines. " + "Long. " * 30},
+        "at": {"format": "date-time", **TEXT},
+        "code": {"anyOf": [{"pattern": "[A-Z]{2}", **TEXT}, {"type": "null"}]},
+        "none": TEXT,
+    }
+    one = made(properties, properties, schema=schema, description="Order. Much more.")
+    assert stub(one).endswith("none: str): Order. (at: date-time)")
+    text = Stubs({"f": one}, argument_prose="all").one("f")
+    assert text.endswith(
+        "none: str): Order. (city: The name of the city; lines: All lines. " + "Long. " * 29 + "Long; "
+        "lines[]: One line; lines[].sku: As on the label; at: date-time; code: [A-Z]{2})"
+    )
+    parsed(text)
+    for shown in (definition, mixed_definition):
+        told = shown(Catalogue([dataclasses.replace(one, callers=frozenset(["code"]))]), argument_prose="all")
+        assert told["description"].endswith(text)
+    with pytest.raises(UsageError, match='give "needed" or "all"'):
+        definition(Catalogue([]), argument_prose="some")  # type: ignore[arg-type]
+
+
+def test_all_that_is_said_of_arguments_ends() -> None:
+    both = [{"$ref": f"#/$defs/{n}"} for n in range(20)]
+    kinds = {str(n): {"description": f"Kind {n}.", "anyOf": both} for n in range(20)}
+    one = made({"a": both[0]}, schema={"$defs": kinds})
+    assert len(Stubs({"f": one}, argument_prose="all").one("f")) < 1_000
+
+
 def test_recursive_schemas_end() -> None:
     node = {
         "type": "object",
@@ -156,6 +204,24 @@ def test_recursive_schemas_end() -> None:
         stub(made({"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#/$defs/B"}}, ["a", "b"], schema=loop))
         == "def f(a: Any, b: Any)"
     )
+
+
+@pytest.mark.parametrize("prose", ["needed", "all"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        lambda ref: ref,
+        lambda ref: {"type": "object", "properties": {"x": ref}},
+        lambda ref: {"anyOf": [ref, {"type": "null"}]},
+        lambda ref: {"allOf": [ref]},
+        lambda ref: {"type": "array", "items": ref},
+    ],
+    ids=["bare", "field", "anyOf", "allOf", "items"],
+)
+def test_long_chains_of_references_end(link: Callable[[Any], Any], prose: Any) -> None:
+    defs = {str(n): link({"$ref": f"#/$defs/{n + 1}"}) for n in range(1_000)} | {"1000": TEXT}
+    one = made({"a": {"$ref": "#/$defs/0"}}, schema={"$defs": defs})
+    parsed(Stubs({"f": one}, argument_prose=prose).one("f"))
 
 
 def test_types_of_equal_shape_are_one_and_others_of_the_name_are_numbered() -> None:
@@ -280,29 +346,115 @@ catalogues = pytest.mark.parametrize("name", ["bfcl", "livemcp"])
 
 @catalogues
 def test_every_schema_of_a_real_catalogue_survives(name: str) -> None:
-    given = catalogue_of(name)
-    functions = tools_of(given)
+    functions = tools_of(catalogue_of(name))
     text = Stubs(functions).text()
-    defined = {one.name: one for one in parsed(text) if isinstance(one, ast.FunctionDef)}
-    flat = " ".join(text.split())
+    flat, statements = " ".join(text.split()), parsed(text)
+    defined = {one.name: one for one in statements if isinstance(one, ast.FunctionDef)}
+    types = dict(map(fields_shown, (one for one in statements if not isinstance(one, ast.FunctionDef))))
+    assert set(defined) == set(functions)
     for function, one in functions.items():
-        arguments = defined[function].args
-        shown = {each.arg: each.annotation for each in arguments.args}
-        required = arguments.args[: len(arguments.args) - len(arguments.defaults)]
-        defaults = dict(zip([each.arg for each in arguments.args[::-1]], arguments.defaults[::-1], strict=False))
+        shown = parameters_shown(defined[function], types)
         properties = one.input_schema.get("properties", {})
-        plain = {key for key in properties if key.isidentifier() and not keyword.iskeyword(key)}
-        assert set(shown) == plain or arguments.kwarg is not None
-        if arguments.kwarg is None:
-            assert {each.arg for each in required} == set(one.required) & plain
+        assert set(shown) == set(properties)
         for key, schema in properties.items():
-            if key in shown and "default" in schema and key not in one.required:
-                assert ast.literal_eval(defaults[key]) == schema["default"]
-            if key in shown and "enum" in schema:
-                literal = next(each for each in ast.walk(shown[key]) if isinstance(each, ast.Subscript))
-                choices = literal.slice.elts if isinstance(literal.slice, ast.Tuple) else [literal.slice]
-                assert [ast.literal_eval(each) for each in choices] == schema["enum"]
+            given = key in one.required, schema.get("default", NONE)
+            if given[0] and given[1] is not NONE:
+                assert f"{key}: required, {given[1]!r} by default" in flat
+                given = True, NONE
+            assert shown[key][:2] == given
+            types_within, choices = within(shown[key][2], types)
+            for fields in objects_in(schema, one.input_schema):
+                assert fields in types_within
+            for enum in enums_in(schema, one.input_schema):
+                assert enum in choices
         assert first_sentence(one.description) in flat
+
+
+NONE = object()
+"""No default."""
+Shown = tuple[bool, Any, ast.expr]
+"""Whether it is required, its default and its type."""
+
+
+def fields_shown(one: ast.stmt) -> tuple[str, dict[str, Shown]]:
+    """Return the name of a TypedDict and its fields."""
+    if isinstance(one, ast.ClassDef):
+        total = not any(each.arg == "total" for each in one.keywords)
+        lines = [each for each in one.body if isinstance(each, ast.AnnAssign)]
+        return one.name, {each.target.id: field_shown(each.annotation, each.value, total) for each in lines}
+    assert isinstance(one, ast.Assign)
+    given = one.value.args[1]
+    pairs = zip(given.keys, given.values, strict=True)
+    return one.targets[0].id, {ast.literal_eval(key): field_shown(kind, None, True) for key, kind in pairs}
+
+
+def field_shown(kind: ast.expr, value: ast.expr | None, required: bool) -> Shown:
+    if value is not None:
+        return False, ast.literal_eval(value), kind
+    if isinstance(kind, ast.Subscript) and kind.value.id == "NotRequired":
+        required, kind = False, kind.slice
+    if isinstance(kind, ast.Subscript) and kind.value.id == "Annotated":
+        return required, ast.literal_eval(kind.slice.elts[2]), kind.slice.elts[0]
+    return required, NONE, kind
+
+
+def parameters_shown(one: ast.FunctionDef, types: dict[str, dict[str, Shown]]) -> dict[str, Shown]:
+    arguments, defaults = one.args.args, one.args.defaults
+    shown: dict[str, Shown] = dict(types[one.args.kwarg.annotation.id]) if one.args.kwarg else {}
+    for each, default in zip(arguments, [None] * (len(arguments) - len(defaults)) + defaults, strict=True):
+        if default is None:
+            shown[each.arg] = True, NONE, each.annotation
+        else:
+            left_out = isinstance(default, ast.Constant) and default.value is ...
+            shown[each.arg] = False, NONE if left_out else ast.literal_eval(default), each.annotation
+    return shown
+
+
+def within(kind: ast.expr, types: dict[str, dict[str, Shown]]) -> tuple[list[Any], list[Any]]:
+    """Return the fields of all objects of a type, each (name, required, default), and all its Literals."""
+    objects, choices, seen, todo = [], [], set(), [kind]
+    while todo:
+        for each in ast.walk(todo.pop()):
+            if isinstance(each, ast.Name) and each.id in types and each.id not in seen:
+                seen.add(each.id)
+                objects.append({key: one[:2] for key, one in types[each.id].items()})
+                todo += [one[2] for one in types[each.id].values()]
+            elif isinstance(each, ast.Subscript) and isinstance(each.value, ast.Name) and each.value.id == "Literal":
+                choices.append([ast.literal_eval(one) for one in getattr(each.slice, "elts", [each.slice])])
+    return objects, choices
+
+
+def parts_of(schema: Any, root: Any, seen: frozenset[str] = frozenset()) -> Iterator[dict[str, Any]]:
+    """Yield a schema and all those within."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from parts_of(one, root, seen)
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference not in seen:
+        found = root
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+        yield from parts_of(found, root, seen | {reference})
+    for keyword_ in ("anyOf", "oneOf", "allOf", "items", "additionalProperties"):
+        yield from parts_of(schema.get(keyword_), root, seen)
+    for one in (schema.get("properties") or {}).values():
+        yield from parts_of(one, root, seen)
+
+
+def objects_in(schema: Any, root: Any) -> list[dict[str, tuple[bool, Any]]]:
+    found = [one for one in parts_of(schema, root) if one.get("properties")]
+    return [
+        {key: (key in one.get("required", ()), of.get("default", NONE)) for key, of in one["properties"].items()}
+        for one in found
+    ]
+
+
+def enums_in(schema: Any, root: Any) -> list[list[Any]]:
+    found = [one for one in parts_of(schema, root) if "enum" in one or "const" in one]
+    return [one.get("enum", [one.get("const")]) for one in found]
 
 
 @catalogues
@@ -323,6 +475,7 @@ def test_the_fixed_text_and_a_usual_tool_are_short(tokens: Callable[[str], float
     fixed = definition(Catalogue([]))
     assert tokens(_RULES) <= 300
     assert tokens(json.dumps(fixed)) <= 300
+    assert tokens(str(mixed_definition(Catalogue([]))["description"])) <= 110
     status = {"enum": ["open", "paid"], "default": "open"}
     properties = {"user": TEXT, "status": status, "limit": {"type": "integer", "default": 10}}
     order = {"type": "object", "title": "Order", "properties": {"id": TEXT}, "required": ["id"]}

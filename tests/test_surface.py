@@ -8,7 +8,7 @@ import pytest
 
 from callgate import Catalogue, CodeRunner, Tool, ToolFailed, tool
 from callgate.discovery import Discovery
-from callgate.surface import definition
+from callgate.surface import definition, mixed_definition
 
 
 def test_the_definition_is_one_tool_with_one_argument_and_a_line_per_tool():
@@ -68,6 +68,51 @@ def test_one_program_searches_reads_and_calls(sandbox):
         "call_tool(hit['name'], **{name: 'x' for name in arguments})"
     )
     assert outcome.value == "7 at x"
+
+
+ORDER = {"type": "object", "title": "Order", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+ORDERS = {"type": "array", "items": ORDER}
+
+
+def test_beside_plain_tools_only_what_those_do_not_say_is_told():
+    short = mixed_definition(Catalogue([Tool(name="find"), Tool(name="refund")]))
+    assert short["name"] == "execute_code"
+    assert len(short["description"]) < 0.7 * len(definition(Catalogue([]))["description"])
+    assert "refund" not in short["description"]
+    assert "Results" not in short["description"]
+    tools = [
+        Tool(name="find", output_schema=ORDERS),
+        Tool(name="recent", output_schema=ORDERS),
+        Tool(name="get-order", output_schema=ORDER),
+        Tool(name="pay"),
+        Tool(name="ask", callers=frozenset(["direct"]), output_schema=ORDER),
+        Tool(
+            name="count-all", description="Count them.", callers=frozenset(["code"]), output_schema={"type": "integer"}
+        ),
+    ]
+    told = mixed_definition(Catalogue(tools))["description"].removeprefix(short["description"])
+    assert told == (
+        "Functions of another name: get_order is get-order.\n"
+        "Not for programs: ask.\n"
+        "\n"
+        "Results, and functions that only programs call:\n"
+        "class Order(TypedDict): id: str\n"
+        "# find, recent -> list[Order]\n"
+        "# get_order -> Order\n"
+        "def count_all() -> int: Count them."
+    )
+
+
+def test_beside_plain_tools_too_many_lines_are_searched():
+    results = [Tool(name=f"t{n}", output_schema={"title": f"R{n}", **ORDER}) for n in range(500)]
+    short = mixed_definition(Catalogue(results), stub_tokens=100)["description"]
+    assert short.endswith('describe_tool(name)["output_schema"] is what a tool returns.\n')
+    only_code = [Tool(name=f"get_{n}", callers=frozenset(["code"])) for n in range(500)]
+    text = mixed_definition(Catalogue([*results, *only_code]), stub_tokens=100)["description"]
+    assert "500 tools, too many to list" in text
+    assert text.endswith("Most names begin with: get (500)")
+    few = mixed_definition(Catalogue([*results, *only_code[:3]]), stub_tokens=100)["description"]
+    assert few.endswith("Tools:\ndef get_0()\ndef get_1()\ndef get_2()")
 
 
 def test_tools_only_for_direct_use_are_not_shown():

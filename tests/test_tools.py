@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callgate.errors import ToolFailed, UsageError
-from callgate.tools import GUEST_NAMES, RESERVED_NAMES, Call, Catalogue, Tool, tool
+from callgate.names import GUEST_NAMES, RESERVED_NAMES
+from callgate.tools import Call, Catalogue, Tool, tool
 
 
 class Point(pydantic.BaseModel):
@@ -302,6 +303,77 @@ def test_a_tool_that_code_may_not_call_has_no_function() -> None:
     catalogue = Catalogue([Tool(name="t", callers=frozenset(["direct"])), Tool(name="u")])
     assert list(catalogue.functions) == ["u"]
     assert list(catalogue.tools) == ["t", "u"]
+
+
+def test_no_function_looks_like_a_tool_that_code_may_not_call() -> None:
+    catalogue = Catalogue([Tool(name="get_it", callers=frozenset(["direct"])), Tool(name="get-it")])
+    assert {function: one.name for function, one in catalogue.functions.items()} == {"get_it_2": "get-it"}
+
+
+def named(*names: str) -> list[Tool]:
+    return [Tool(name=name) for name in names]
+
+
+SOURCES = {
+    "clash": ({"a": ["find", "x"], "b": ["find", "y"]}, ["a_find", "x", "b_find", "y"]),
+    "nothing clashes": ({"a": ["find"], "b": ["get"]}, ["find", "get"]),
+    "the functions clash": ({"a": ["get-it"], "b": ["get_it"]}, ["a_get-it", "b_get_it"]),
+    "three": ({"a": ["f"], "b": ["f"], "c": ["f", "g"]}, ["a_f", "b_f", "c_f", "g"]),
+    "callgate's own": ({"a": ["search_tools", "execute_code", "load"]}, ["a_search_tools", "a_execute_code", "load"]),
+    "of one source": ({"a": ["get-it", "get_it"]}, ["get-it", "get_it"]),
+    "odd source": ({"My shop (v2)": ["f"], "b": ["f"]}, ["My_shop_v2_f", "b_f"]),
+    "none": ({"a": [], "b": []}, []),
+}
+
+
+@pytest.mark.parametrize(("sources", "names"), SOURCES.values(), ids=SOURCES)
+def test_tools_of_several_sources_are_told_apart(sources: dict[str, list[str]], names: list[str]) -> None:
+    catalogue = Catalogue({source: named(*given) for source, given in sources.items()})
+    assert list(catalogue.tools) == [one.name for one in catalogue.tools.values()] == names
+    assert [one.name for one in catalogue.functions.values()] == names
+
+
+@pytest.mark.parametrize(
+    ("sources", "told"),
+    [
+        ({"a": ["f", "f"], "b": []}, "source 'a' has two tools called 'f'"),
+        ({"a": ["f", "b_f"], "b": ["f"]}, "two tools would be called 'b_f', one of them 'f' of 'b'; rename a source"),
+        ({"?": ["f"], "b": ["f"]}, r"source '\?': give it a name with a letter"),
+    ],
+)
+def test_sources_that_cannot_be_told_apart_are_refused(sources: dict[str, list[str]], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Catalogue({source: named(*given) for source, given in sources.items()})
+
+
+@pytest.mark.parametrize("given", [Tool(name="f"), {"f": Tool(name="f")}, _described, {"f": _described}])
+def test_a_tool_is_no_list_of_tools(given: Any) -> None:
+    with pytest.raises(UsageError, match="mapping of sources to lists"):
+        Catalogue(given)
+
+
+def test_a_tool_receives_its_calls_under_its_own_name() -> None:
+    async def later(call: Call) -> Any:
+        return f"later {call.tool}"
+
+    own = Tool(name="f", invoke=lambda call: call.tool, ainvoke=later, reconcile=lambda call: call.tool)
+    one = Catalogue({"a": [own], "b": [dataclasses.replace(own, reconcile=later)]})
+    first, second = one
+    call = Call(id="c/1", tool="a_f", arguments={})
+    assert first.invoke(call) == first.reconcile(call) == "f"
+    assert asyncio.run(first.ainvoke(call)) == asyncio.run(second.reconcile(call)) == "later f"
+    assert asyncio.iscoroutinefunction(second.reconcile)  # or it would be run in a thread
+    assert not asyncio.iscoroutinefunction(first.reconcile)
+    assert call.tool == "a_f"
+
+
+def test_functions_and_tools_of_sources_mix() -> None:
+    def find(x: int) -> int:
+        return x
+
+    catalogue = Catalogue({"here": [find], "there": [Tool(name="find")]})
+    assert list(catalogue.tools) == ["here_find", "there_find"]
+    assert _call(catalogue.tools["here_find"], x="3") == 3
 
 
 CHANGES = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 import pydantic
@@ -13,36 +14,43 @@ from langchain_core.tools import tool as make_tool
 
 from callgate import Call, Tool, ToolFailed, UsageError
 from callgate.tools import Caller, Effect
+from callgate_langchain.guards import is_list
 from callgate_langchain.raw import Capture, capture, capturing
 from callgate_langchain.schemas import injected, input_schema, output_schema
+from callgate_langchain.sources import LangChainTools, listed
 
 __all__ = ["from_langchain"]
 
 
 def from_langchain(
-    tools: Iterable[BaseTool | Callable[..., Any]],
+    tools: LangChainTools | Mapping[str, LangChainTools],
     effects: Mapping[str, Effect] | None = None,
 ) -> list[Tool]:
     """Return LangChain tools in neutral form, for `CodeRunner` and for adapters.
 
     Args:
-        tools: LangChain tools, or functions, which LangChain's `tool` turns into tools.
+        tools: LangChain tools, or functions, which LangChain's `tool` turns into tools; or a mapping of sources to
+            theirs: there, tools whose names clash are called `<source>_<name>`.
         effects: tool name to "read", "idempotent" or "write". Where it says nothing: the tool's
             `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
             idempotent), else write.
 
-    `metadata={"callgate": {...}}` may also hold `record` and `reconcile`; see `Tool`.
+    `metadata={"callgate": {...}}` may also hold `record` and `reconcile`, see `Tool`, and `output_schema`: the JSON
+    Schema of what the tool returns, or its type. Without, it is the return annotation, or what an MCP server says.
 
     Raises:
-        UsageError: for an effect of a tool that is not there, callgate metadata of another form, or a tool whose
-            arguments JSON Schema cannot describe.
+        UsageError: for sources whose tools cannot be told apart, an effect of a tool that is not there, callgate
+            metadata of another form, a caller that no vendor knows, or a tool whose arguments JSON Schema cannot
+            describe.
 
     The tools return raw values, not text; see `Capture.value`. Arguments that LangChain injects are not in the schema
     and cannot be passed. A tool that needs state, a store or a runtime, or returns a Command, works only inside a
-    graph: there use `callgate_langgraph.CodeActNode`. `extras["allowed_callers"]` says who may call a tool: "direct" is
-    the model, everything else ("code_execution_20260120", "programmatic") is code; without it both may.
+    graph: there use `callgate_langgraph.CodeActNode`.
+
+    `extras["allowed_callers"]` lists who may call a tool, in words of Anthropic or OpenAI: "direct" is the model,
+    "code_execution_20260120" and "programmatic" are code. Without it both may.
     """
-    ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in tools]
+    ready = [one if isinstance(one, BaseTool) else make_tool(one) for one in listed(tools)]
     unknown = sorted(set(effects or {}) - {one.name for one in ready})
     if unknown:
         raise UsageError(f"effects names {', '.join(unknown)}; the tools are: {', '.join(one.name for one in ready)}")
@@ -81,7 +89,7 @@ def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
         name=tool.name,
         description=inspect.cleandoc(tool.description),
         input_schema=input_schema(tool),
-        output_schema=output_schema(tool),
+        output_schema=output_schema(tool, declared),
         effect=effect or _effect(tool),
         callers=_callers(tool),
         record=declared.get("record", "value"),
@@ -121,9 +129,13 @@ def _effect(tool: BaseTool) -> Effect:
 def _declared(tool: BaseTool) -> Mapping[str, Any]:
     """Return what the tool's metadata says to callgate."""
     declared = _inside(tool.metadata or {}, "callgate")
-    if unknown := sorted(set(declared) - {"effect", "record", "reconcile"}):
-        raise UsageError(f"tool {tool.name!r}: metadata['callgate'] holds effect, record and reconcile, not {unknown}")
+    if unknown := sorted(set(declared) - set(_DECLARED)):
+        known, odd = ", ".join(map(repr, _DECLARED[:-1])), ", ".join(map(repr, unknown))
+        raise UsageError(f"tool {tool.name!r}: metadata['callgate'] holds {known} or {_DECLARED[-1]!r}, not {odd}")
     return declared
+
+
+_DECLARED = ("effect", "output_schema", "reconcile", "record")
 
 
 def _inside(metadata: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
@@ -134,7 +146,14 @@ def _inside(metadata: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 
 def _callers(tool: BaseTool) -> frozenset[Caller]:
-    allowed: Iterable[str] | None = (tool.extras or {}).get("allowed_callers")
+    allowed: Any = (tool.extras or {}).get("allowed_callers")
     if allowed is None:
         return frozenset(("direct", "code"))
+    if not is_list(allowed) or not all(isinstance(one, str) and _CALLER.fullmatch(one) for one in allowed):
+        words = '"direct", "programmatic" (OpenAI) and "code_execution_20260120" (Anthropic, of any date)'
+        raise UsageError(f"tool {tool.name!r}: extras['allowed_callers'] is a list of {words}, got {allowed!r}")
     return frozenset[Caller]("direct" if one == "direct" else "code" for one in allowed)
+
+
+_CALLER = re.compile(r"direct|programmatic|code_execution_\d{8}")
+"""What vendors call those who may call a tool."""

@@ -23,9 +23,10 @@ from langchain_core.tools import BaseTool
 from callgate.errors import ToolFailed
 from callgate_langchain.guards import is_dict, is_list
 
-__all__ = ["Capture", "capture", "capturing", "text_of"]
+__all__ = ["STATE", "Capture", "capture", "capturing", "text_of"]
 
-_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+"""Where pydantic keeps what an object is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def capture(call_id: str) -> Generator[Capture]:
 def capturing(tool: BaseTool) -> BaseTool:
     """Return the stand-in of a tool: an instance of a subclass of its class, with the tool's own state."""
     stand_in = object.__new__(_capturing_class(type(tool)))
-    for name in _STATE:
+    for name in STATE:
         object.__setattr__(stand_in, name, getattr(tool, name))  # shared, so that both see what either changes
     return stand_in
 

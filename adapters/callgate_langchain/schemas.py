@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import pydantic
+from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId
 from langchain_core.tools import Tool as SingleInputTool
 from langchain_core.tools.base import (
@@ -15,6 +17,8 @@ from langchain_core.tools.base import (
 
 from callgate.codec import JSON
 from callgate.errors import UsageError
+from callgate.results import annotated_result, result_schema, union
+from callgate_langchain.guards import is_dict
 
 __all__ = ["injected", "input_schema", "output_schema"]
 
@@ -74,18 +78,72 @@ def _is_call_id(annotation: Any) -> bool:
     return any(one is InjectedToolCallId or isinstance(one, InjectedToolCallId) for one in parts)
 
 
-def output_schema(tool: BaseTool) -> Mapping[str, JSON] | None:
-    """Return the schema of what a tool returns, from its return annotation; None where nobody declared one.
+def output_schema(tool: BaseTool, declared: Mapping[str, Any]) -> Mapping[str, JSON] | None:
+    """Return the schema of what a program is given of a tool's result; None where nobody declared one.
 
-    A tool of content and artifact has none: its annotation describes the pair.
+    It is what the tool's metadata says to callgate, MCP's `outputSchema`, or the return annotation. A tool of content
+    and artifact has none by its annotation: that describes the pair. What comes as a message, or a Command with one, is
+    the message's content.
+
+    Args:
+        tool: a tool.
+        declared: what its metadata says to callgate.
+
+    Raises:
+        UsageError: if what is declared is neither a schema nor a type.
     """
-    annotation = _hints(_function(tool)).get("return", Any)
-    if tool.response_format != "content" or annotation is Any:
-        return None
-    try:
-        return pydantic.TypeAdapter(annotation).json_schema(mode="serialization")
-    except (pydantic.errors.PydanticUserError, TypeError, NameError):
-        return None
+    if (own := declared.get("output_schema")) is not None:
+        schema = own if is_dict(own) else result_schema(own)
+        if schema is None:
+            raise UsageError(f"tool {tool.name!r}: output_schema is a JSON Schema or a type, got {own!r}")
+        return schema
+    if tool.response_format != "content":
+        return _of_mcp(tool)
+    given = (getattr(tool, name, None) for name in ("func", "coroutine", "_run", "_arun"))
+    annotations = (annotated_result(one) for one in given if one is not None)
+    return result_schema(_as_given(next((one for one in annotations if one is not Any), Any)))
+
+
+_CONTENT = str | list[Any]
+"""Of a message."""
+
+
+def _as_given(annotation: Any) -> Any:
+    """Return what a program is given of what a tool returns: of messages and Commands, the content."""
+    kind, parts = get_origin(annotation) or annotation, get_args(annotation)
+    if isinstance(kind, type) and issubclass(kind, ToolOutputMixin):
+        return _CONTENT
+    if kind in (Union, UnionType):
+        return union(map(_as_given, parts))
+    return _CONTENT if kind is list and parts and _as_given(parts[0]) is not parts[0] else annotation
+
+
+def _of_mcp(tool: BaseTool) -> Mapping[str, JSON] | None:
+    """Return what an MCP server says of a tool's results, as `Capture.value` unwraps them."""
+    schema = _output_schema_of_mcp(tool)
+    if schema is None or not is_dict(schema.get("properties")):
+        return schema
+    properties = schema["properties"]
+    if properties.keys() != {"result"}:
+        return schema
+    shared = {key: value for key, value in schema.items() if key in ("$defs", "definitions")}
+    return {**properties["result"], **shared} if is_dict(properties["result"]) else None
+
+
+def _output_schema_of_mcp(tool: BaseTool) -> dict[str, JSON] | None:
+    """Return a tool's `outputSchema`.
+
+    langchain-mcp-adapters (0.3) hands on everything but that; its function holds the server's own description.
+    """
+    told: Any = tool.metadata or {}
+    for key in ("mcp", "tool", "outputSchema"):
+        told = told.get(key) if is_dict(told) else None
+    found = [told]
+    function: Any = getattr(tool, "coroutine", None)
+    if str(getattr(function, "__module__", "")).startswith("langchain_mcp_adapters."):
+        held = inspect.getclosurevars(function).nonlocals.values()
+        found += [getattr(one, "outputSchema", None) for one in held if hasattr(one, "inputSchema")]
+    return next((one for one in found if is_dict(one)), None)
 
 
 def _function(tool: BaseTool) -> Callable[..., Any]:

@@ -77,6 +77,8 @@ class CodeAction:
     """Whether the program left files in this entry: no journal holds those."""
     inner: InnerCalls | None = None
     """Set when the program starts."""
+    outcome: Outcome | None = None
+    """How it ended, or why it waits, as far as this entry knows."""
     _seen: SeenState | None = None
 
     @property
@@ -113,8 +115,29 @@ class CodeAction:
         yield from self.beside.load()
         self._see()
         if is_over(self.journal):
-            kept = yield from self._kept(handles_in(self.journal))
-            self.outputs = self._lifted(self.message(outcome_of(self.journal, kept.__getitem__)))
+            self.outputs = self._lifted(self.message((yield from self._recorded(self.journal))))
+
+    def ended(self) -> Steps[Outcome | None]:
+        """Return how an action that is over ended; None for a call without a program.
+
+        Raises:
+            JournalError: if its journal was changed.
+        """
+        if self.outcome is None and _fault(self.call) is None:
+            self.journal = yield from self.keeping.journal(self.key)
+            yield from self._recorded(self.journal)
+        return self.outcome
+
+    @property
+    def answer(self) -> str:
+        """What the model is told, once it is over."""
+        told = (one for one in self.outputs or () if isinstance(one, ToolMessage) and one.tool_call_id == self.id)
+        return next((one.text for one in told), "")
+
+    def _recorded(self, journal: Journal) -> Steps[Outcome]:
+        kept = yield from self._kept(handles_in(journal))
+        self.outcome = outcome_of(journal, kept.__getitem__)
+        return self.outcome
 
     def questions(self) -> Steps[list[Question]]:
         """Return the calls that wait for a human, by the journal."""
@@ -228,7 +251,7 @@ class CodeAction:
         return {"id": self.id, "key": self.key, "thread": str(thread)}
 
     def _take(self, outcome: Outcome) -> ToolMessage:
-        self.journal, self.files = outcome.journal, bool(outcome.artifacts)
+        self.outcome, self.journal, self.files = outcome, outcome.journal, bool(outcome.artifacts)
         self.waiting = [
             self._question(one.id, one.tool, one.arguments, unknown=one.unknown)
             for one in outcome.waiting

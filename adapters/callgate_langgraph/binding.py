@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -10,76 +10,96 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from callgate.history import SurfaceKind
+from callgate.router import Surface
 from callgate.surface import EXECUTE_CODE
-from callgate_langgraph.modes import Surface
+from callgate_langchain.history import RECORD
 
-__all__ = ["SurfaceModel", "bind_surfaces"]
+__all__ = ["Choose", "SurfaceModel", "bind_surfaces", "tool_name"]
 
 Bound = Runnable[LanguageModelInput, AIMessage]
+Choose = Callable[[RunnableConfig, LanguageModelInput], tuple[Surface, dict[str, str]]]
+"""Returns the surface of a call, and what its message is to hold of it."""
 
 
 class SurfaceModel(Runnable[LanguageModelInput, AIMessage]):
-    """Calls the model with the tools of the surface that the config asks for.
+    """Calls the model with the tools of the surface that is chosen for the call, and says so in its message.
 
     Args:
         surfaces: the model, bound for each surface.
-        pick: names the surface of a call.
+        choose: the surface of a call.
     """
 
-    def __init__(
-        self, surfaces: Mapping[Surface, Bound], pick: Callable[[RunnableConfig, LanguageModelInput], Surface]
-    ) -> None:
-        self._surfaces, self._pick = surfaces, pick
-
-    def bound(self, config: RunnableConfig | None, input: LanguageModelInput) -> Bound:
-        """Return the model as it is bound for this call."""
-        return self._surfaces[self._pick(ensure_config(config), input)]
+    def __init__(self, surfaces: Mapping[SurfaceKind, Bound], choose: Choose) -> None:
+        self._surfaces, self._choose = surfaces, choose
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         """Call the model; see `Runnable.invoke`."""
-        return self.bound(config, input).invoke(input, config, **kwargs)
+        bound, record = self._bound(config, input)
+        return _recorded(bound.invoke(input, config, **kwargs), record)
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
         """Call the model; see `Runnable.ainvoke`."""
-        return await self.bound(config, input).ainvoke(input, config, **kwargs)
+        bound, record = self._bound(config, input)
+        return _recorded(await bound.ainvoke(input, config, **kwargs), record)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessage]:
-        """Call the model and yield its chunks; see `Runnable.stream`."""
-        yield from self.bound(config, input).stream(input, config, **kwargs)
+        """Call the model and yield its chunks, the first with the record; see `Runnable.stream`."""
+        bound, record = self._bound(config, input)
+        chunks = iter(bound.stream(input, config, **kwargs))
+        for first in chunks:
+            yield _recorded(first, record)
+            yield from chunks
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessage]:
-        """Call the model and yield its chunks; see `Runnable.astream`."""
-        async for chunk in self.bound(config, input).astream(input, config, **kwargs):
-            yield chunk
+        """Call the model and yield its chunks, the first with the record; see `Runnable.astream`."""
+        bound, record = self._bound(config, input)
+        first = True
+        async for chunk in bound.astream(input, config, **kwargs):
+            yield _recorded(chunk, record) if first else chunk
+            first = False
+
+    def _bound(self, config: RunnableConfig | None, input: LanguageModelInput) -> tuple[Bound, dict[str, str]]:
+        surface, record = self._choose(ensure_config(config), input)
+        return self._surfaces[surface.kind], record
+
+
+def _recorded(message: AIMessage, record: dict[str, str]) -> AIMessage:
+    """Return a copy with the record: the message itself may be another's, of a cache for instance."""
+    return message.model_copy(update={"response_metadata": {**message.response_metadata, RECORD: record}})
 
 
 def bind_surfaces(
-    model: BaseChatModel, tools: list[Any], code_tools: list[Any], bind_kwargs: dict[str, Any]
-) -> dict[Surface, Bound]:
-    """Return the model bound for each surface.
+    model: BaseChatModel, shown: Mapping[SurfaceKind, Sequence[Any]], bind_kwargs: dict[str, Any]
+) -> tuple[dict[SurfaceKind, Bound], dict[SurfaceKind, str]]:
+    """Return the model bound for each surface, and why it cannot be for the others.
 
-    A `tool_choice` that names a tool of the other surface: the code surface has no plain tools, so a call that must be
-    of one is bound as json; the json surface has no execute_code, so there such a choice is left out.
+    A call that must be of a plain tool cannot be made on the code surface. The json surface has no execute_code: there
+    a `tool_choice` that names it is left out.
 
     Args:
         model: to bind.
-        tools: plain tools.
-        code_tools: execute_code, and tools that programs may not call.
+        shown: what each surface shows.
         bind_kwargs: for `model.bind_tools`.
     """
     chosen = _name_of(bind_kwargs.get("tool_choice"))
+    names = {kind: {tool_name(one) for one in tools} for kind, tools in shown.items()}
     without = {key: value for key, value in bind_kwargs.items() if key != "tool_choice"}
-    plain = model.bind_tools(tools, **(without if chosen == EXECUTE_CODE else bind_kwargs))
-    in_code = {_tool_name(one) for one in code_tools}
-    if chosen not in in_code and chosen in {_tool_name(one) for one in tools}:
-        return {"json": plain, "code": plain}
-    return {"json": plain, "code": model.bind_tools(code_tools, **bind_kwargs)}
+    bound, unfit = dict[SurfaceKind, Bound](), dict[SurfaceKind, str]()
+    for kind, tools in shown.items():
+        if kind == "json" and chosen == EXECUTE_CODE:
+            bound[kind] = model.bind_tools(tools, **without)
+        elif kind != "json" and chosen in names["json"] - names[kind]:
+            unfit[kind] = f"tool_choice names {chosen}"
+        else:
+            bound[kind] = model.bind_tools(tools, **bind_kwargs)
+    return bound, unfit
 
 
 def _name_of(choice: Any) -> str | None:
@@ -90,7 +110,8 @@ def _name_of(choice: Any) -> str | None:
     return _name_of(fields.get("function")) or fields.get("name")
 
 
-def _tool_name(tool: Any) -> str:
+def tool_name(tool: Any) -> str:
+    """Return the name that a tool is shown by."""
     if isinstance(tool, Mapping):
         return cast("Mapping[str, Any]", tool)["function"]["name"]
     return getattr(tool, "name", None) or getattr(tool, "__name__", "")

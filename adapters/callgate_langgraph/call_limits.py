@@ -14,8 +14,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 
 from callgate import Journal, UsageError
-from callgate.surface import EXECUTE_CODE
-from callgate.tools import RESERVED_NAMES
+from callgate.names import EXECUTE_CODE, RESERVED_NAMES
 from callgate_langchain.guards import is_dict, is_list
 from callgate_langchain.hooks import CallLimit
 

@@ -23,7 +23,7 @@ from callgate_langchain.guards import is_dict, is_list
 from callgate_langgraph.memory import RunMemory
 from callgate_langgraph.steps import Steps, read_lines
 
-__all__ = ["ACTION", "Keeping", "began", "keys_of", "messages_in", "scope_of", "told"]
+__all__ = ["ACTION", "Keeping", "asking", "began", "keys_of", "messages_in", "scope_of", "told"]
 
 ACTION = "callgate-action:"
 """Begins the keys of what belongs to one node run."""
@@ -94,10 +94,10 @@ def scope_of(
     """
     info = runtime.execution_info
     thread = config.get("configurable", {}).get("thread_id")
-    message = _asking(messages, calls)
-    if thread is not None and message is not None:
+    message = asking(messages, calls)
+    if thread is not None and message is not None and message.id is not None:
         namespace, _, node = info.checkpoint_ns.rpartition("|") if info is not None else ("", "", "")
-        return (str(thread), namespace, node.partition(":")[0], message)
+        return (str(thread), namespace, node.partition(":")[0], message.id)
     return (info.task_id if info is not None else uuid.uuid4().hex,)
 
 
@@ -107,12 +107,12 @@ def told(calls: Sequence[ToolCall]) -> str:
     return digest(json.dumps(shown, default=repr, sort_keys=True))[:16]
 
 
-def _asking(messages: Any, calls: Sequence[ToolCall]) -> str | None:
-    """Return the id of the newest AIMessage that holds these calls."""
+def asking(messages: Any, calls: Sequence[ToolCall]) -> AIMessage | None:
+    """Return the newest AIMessage that holds these calls."""
     wanted = {one["id"] for one in calls}
     for message in reversed(messages) if is_list(messages) else ():
         if isinstance(message, AIMessage) and wanted <= {one["id"] for one in message.tool_calls}:
-            return message.id
+            return message
     return None
 
 

@@ -1,73 +1,77 @@
-"""Which surface a model is shown: plain tools, or code."""
+"""What the user sets of surfaces: per node, route and invocation; and whether this host can run programs."""
 
 from __future__ import annotations
 
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.runnables import RunnableConfig
 
 from callgate import UsageError
 from callgate.errors import SandboxError, SandboxUnavailable
+from callgate.history import SurfaceKind
 from callgate.sandboxes.base import Sandbox
 
-__all__ = ["Mode", "Modes", "Route", "SandboxWarning", "Surface"]
+__all__ = ["Mode", "Modes", "Route", "SandboxWarning", "Wanted"]
 
-Mode: TypeAlias = Literal["auto", "json", "code"]
-Surface: TypeAlias = Literal["json", "code"]
+Mode: TypeAlias = Literal["auto", "json", "code", "mixed"]
 Route: TypeAlias = Callable[[Any, RunnableConfig], str | None]
 """Names the route of a run by the graph's state and the config."""
-
-_MODES = ("auto", "json", "code")
 
 
 class SandboxWarning(RuntimeWarning):
     """This host cannot run programs, so mode "auto" stays json."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the user wants of one run."""
+
+    kind: SurfaceKind | None
+    """The surface; None leaves it to the router."""
+    by: str
+    """Who says so."""
+    route: str | None
+
+
 class Modes:
-    """The rule that picks a surface.
+    """The rule of whose word holds.
 
     The mode is `config["configurable"]["callgate_mode"]` if it is there, else that of the route, else the node's.
-    `auto` is code where programs can run and the definition of `execute_code` is shorter than those of the tools,
-    and json otherwise. Whether programs can run is found out once.
+    Whether programs can run is found out once: when the node is built, if a mode that may need it is among its own.
 
     Args:
         mode: of the node.
         routes: route name to mode.
         route: names the route; None takes it from `config["configurable"]["route"]`.
         sandbox: where programs run.
-        code_is_shorter: what `auto` goes by.
 
     Raises:
         UsageError: for a mode that is none.
-        SandboxUnavailable: if a mode is "code" and this host cannot run programs.
+        SandboxUnavailable: if a mode is "code" or "mixed" and this host cannot run programs.
     """
 
-    def __init__(
-        self,
-        mode: str,
-        routes: Mapping[str, str] | None,
-        route: Route | None,
-        *,
-        sandbox: Sandbox,
-        code_is_shorter: bool,
-    ) -> None:
-        self._mode, self._routes, self._route = _checked(mode), dict(routes or {}), route
-        self._sandbox, self._code_is_shorter = sandbox, code_is_shorter
+    def __init__(self, mode: str, routes: Mapping[str, str] | None, route: Route | None, *, sandbox: Sandbox) -> None:
+        self._mode: Mode = _checked(mode)
+        self._route = route
+        self._routes: dict[str, Mode] = {name: _checked(one) for name, one in (routes or {}).items()}
+        self._sandbox = sandbox
         self._lock = threading.Lock()
         self._looked = False
         self._missing: SandboxError | None = None
-        modes = {self._mode, *map(_checked, self._routes.values())}
-        if "code" in modes:
-            self._demand()
+        modes = {self._mode, *self._routes.values()}
+        self.pins_programs = bool(modes & {"code", "mixed"})
+        """Whether the node or a route has a mode that shows `execute_code` whatever a router says."""
+        if self.pins_programs:
+            self.demand()
         elif "auto" in modes:
-            self._available()
+            self.available(stacklevel=4)
 
-    def surface(self, config: RunnableConfig, state: Callable[[], Any]) -> Surface:
-        """Return the surface of a run.
+    def wanted(self, config: RunnableConfig, state: Callable[[], Any]) -> Wanted:
+        """Return what the user wants of a run.
 
         Args:
             config: of the run.
@@ -75,24 +79,38 @@ class Modes:
 
         Raises:
             UsageError: for a `callgate_mode` that is none.
-            SandboxUnavailable: if the mode is "code" and this host cannot run programs.
         """
-        mode = self.mode(config, state)
-        if mode == "code":
-            self._demand()
-            return "code"
-        return "code" if mode == "auto" and self._available() and self._code_is_shorter else "json"
-
-    def mode(self, config: RunnableConfig, state: Callable[[], Any]) -> str:
-        """Return the mode of a run."""
         configurable = config.get("configurable", {})
-        toggled = configurable.get("callgate_mode")
-        if toggled is not None:
-            return _checked(toggled)
-        if not self._routes:
-            return self._mode
         route = self._route(state(), config) if self._route is not None else configurable.get("route")
-        return self._routes.get(route, self._mode) if route is not None else self._mode
+        toggled = configurable.get("callgate_mode")
+        mode, by = self._mode, "the node's mode"
+        if toggled is not None:
+            mode, by = _checked(toggled), "set by callgate_mode"
+        elif route is not None and route in self._routes:
+            mode, by = self._routes[route], f"set for the route {route!r}"
+        return Wanted(kind=None if mode == "auto" else mode, by=by, route=route)
+
+    def available(self, stacklevel: int = 5) -> bool:
+        """Say whether programs can run; the first time that it is found they cannot, warn."""
+        first = not self._looked
+        missing = self._look()
+        if missing is not None and first:
+            cure = getattr(missing, "cure", "")
+            text = f"no code mode on this host, tools stay plain: {missing}" + (f" ({cure})" if cure else "")
+            warnings.warn(SandboxWarning(text), stacklevel=stacklevel)
+        return missing is None
+
+    def demand(self) -> None:
+        """Raise if programs cannot run.
+
+        Raises:
+            SandboxUnavailable: in that case.
+        """
+        missing = self._look()
+        if isinstance(missing, SandboxUnavailable):
+            raise missing
+        if missing is not None:
+            raise SandboxUnavailable(str(missing)) from missing
 
     def _look(self) -> SandboxError | None:
         with self._lock:
@@ -106,26 +124,9 @@ class Modes:
                 self._looked = True
             return self._missing
 
-    def _available(self) -> bool:
-        first = not self._looked
-        missing = self._look()
-        if missing is not None and first:
-            cure = getattr(missing, "cure", "")
-            text = f"no code mode on this host, tools stay plain: {missing}" + (f" ({cure})" if cure else "")
-            warnings.warn(SandboxWarning(text), stacklevel=4)
-        return missing is None
 
-    def _demand(self) -> None:
-        missing = self._look()
-        if isinstance(missing, SandboxUnavailable):
-            raise missing
-        if missing is not None:
-            raise SandboxUnavailable(str(missing)) from missing
-
-
-def _checked(mode: object) -> str:
-    if mode == "mixed":
-        raise UsageError('mode "mixed" is not there yet; give "auto", "json" or "code"')
-    if mode not in _MODES:
-        raise UsageError(f'mode {mode!r}: give "auto", "json" or "code"')
-    return str(mode)
+def _checked(mode: object) -> Mode:
+    for one in get_args(Mode):
+        if mode == one:
+            return one
+    raise UsageError(f'mode {mode!r}: give "auto", "json", "code" or "mixed"')

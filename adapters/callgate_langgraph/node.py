@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -14,35 +13,38 @@ from langchain_core.messages import AIMessage, ToolCall
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
 
-from callgate import Catalogue, CodeRunner, JournalStore, Limits, MemoryJournal, UsageError
+from callgate import Catalogue, CodeRunner, JournalStore, Ledger, Limits, MemoryJournal, UsageError
 from callgate.policy import InterruptOn
+from callgate.router import AutoRouter, Router, Surface
 from callgate.runner import Event
 from callgate.sandboxes.base import Sandbox
 from callgate.sandboxes.shared import resolve_sandbox
-from callgate.surface import EXECUTE_CODE, definition
+from callgate.stubs import ArgumentProse
+from callgate.surface import EXECUTE_CODE
 from callgate.tools import Effect
 from callgate_langchain import from_langchain
 from callgate_langchain.hooks import AsyncToolCallWrapper, ToolCallHooks, ToolCallWrapper
 from callgate_langchain.raw import capturing
+from callgate_langchain.sources import LangChainTools, listed
 from callgate_langgraph.actions import CodeAction, admit, current_setting, execute_code_tool
 from callgate_langgraph.approvals import Approvals, Setting
 from callgate_langgraph.batch import Batch
 from callgate_langgraph.beside import Beside
-from callgate_langgraph.binding import SurfaceModel, bind_surfaces
 from callgate_langgraph.call_limits import CallBudget, known_limits
 from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
+from callgate_langgraph.counting import Counting
 from callgate_langgraph.forms import calls_in, inlined_state, is_messages
 from callgate_langgraph.interrupts import NodeInterrupts
-from callgate_langgraph.keeping import Keeping, began, keys_of, messages_in, scope_of, told
+from callgate_langgraph.keeping import Keeping, asking, began, keys_of, messages_in, scope_of, told
 from callgate_langgraph.memory import NodeMemory
-from callgate_langgraph.modes import Modes, Route, Surface
-from callgate_langgraph.plain import PlainCalls
+from callgate_langgraph.modes import Modes, Route
+from callgate_langgraph.plain import PlainCalls, may_be_plain
 from callgate_langgraph.state import channels_of, read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
+from callgate_langgraph.surfaces import Surfaces, shown_tools
 from callgate_langgraph.turn import Turn, ref_of
 from callgate_langgraph.upstream import RUNTIME
 
@@ -71,12 +73,16 @@ class CodeActNode(Runnable[Any, Any]):
     Register it as "tools" and bind the model with `bind_model`.
 
     Args:
-        tools: as for ToolNode; further ToolNode arguments keep their meaning.
+        tools: as for ToolNode; further ToolNode arguments keep their meaning. Or a mapping of sources, such as MCP
+            servers, to their tools: those whose names clash are called `<source>_<name>` everywhere.
         sandbox: "local", or where else programs run.
-        mode: what the model is shown: "json" plain tools, "code" `execute_code`, "auto" the shorter of both, and json
-            where this host cannot run programs.
+        mode: what the model is shown: "json" plain tools, "code" `execute_code`, "mixed" plain tools and a short
+            `execute_code` beside them, "auto" what the router chooses, and json where this host cannot run programs.
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
+        router: chooses in mode "auto"; None is an `AutoRouter`, which goes by tokens.
+        ledger: that code actions are put into; None is one of the node's own, which counts four characters as a token.
+        argument_prose: what `execute_code` says of arguments: "needed" is what their names do not say, "all" is all.
         effects: tool name to "read", "idempotent" or "write"; see `callgate_langchain.from_langchain`.
         interrupt_on: tools that wait for a human, as `HumanInTheLoopMiddleware` takes it: tool name to True, False, or
             allowed_decisions, description (a text, or a function of tool call, state and runtime) and when (a
@@ -88,7 +94,8 @@ class CodeActNode(Runnable[Any, Any]):
             durability "exit", or with one that keeps nothing beyond this process.
         on_event: is told what happens, as dicts with a "type": "callgate.call" (an inner call, or a plain one that
             waits), "callgate.reach" (which gated tools a program can reach, before it runs), "callgate.durability"
-            (a crash from here on would not be resumed, and why). The graph's custom stream is told too.
+            (a crash from here on would not be resumed, and why), "callgate.surface" (what a thread's model is shown
+            from now on, and why). The graph's custom stream is told too.
         name: of the node.
         tags: as for ToolNode.
         handle_tool_errors: as for ToolNode. What it handles, a program catches as `ToolFailed` with the handler's text.
@@ -103,7 +110,7 @@ class CodeActNode(Runnable[Any, Any]):
     Raises:
         UsageError: for a tool called `execute_code`, for middleware that could not hold, and for arguments that cannot
             work.
-        SandboxUnavailable: if a mode is "code" and this host cannot run programs.
+        SandboxUnavailable: if a mode is "code" or "mixed" and this host cannot run programs.
 
     `config["configurable"]["callgate_mode"]` sets the mode of one invocation.
 
@@ -121,12 +128,15 @@ class CodeActNode(Runnable[Any, Any]):
 
     def __init__(
         self,
-        tools: Sequence[BaseTool | Callable[..., Any]],
+        tools: LangChainTools | Mapping[str, LangChainTools],
         *,
         sandbox: Literal["local"] | Sandbox = "local",
         mode: str = "auto",
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,
+        router: Router | None = None,
+        ledger: Ledger | None = None,
+        argument_prose: ArgumentProse = "needed",
         effects: Mapping[str, Effect] | None = None,
         interrupt_on: InterruptOn | None = None,
         limits: Limits | None = None,
@@ -153,14 +163,10 @@ class CodeActNode(Runnable[Any, Any]):
             given["handle_tool_errors"] = handle_tool_errors
         self.name, self.tags = name, tags
         self._messages_key, self._on_event = messages_key, on_event
-        self._journal, self._seal, self._require_durable, self._memory = (
-            journal,
-            journal_key,
-            require_durable,
-            NodeMemory(),
-        )
-        self._shown = list(tools)
-        self._plain = ToolNode(tools, **given)
+        self._journal, self._seal, self._require_durable = journal, journal_key, require_durable
+        self._memory = NodeMemory()
+        given_tools = listed(tools)
+        self._plain = ToolNode(given_tools, **given)
         ready = list(self._plain.tools_by_name.values())
         if EXECUTE_CODE in self._plain.tools_by_name:
             raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
@@ -178,17 +184,12 @@ class CodeActNode(Runnable[Any, Any]):
             on_event=self._tell,
         )
         self._execute_code = execute_code_tool()
-        self._code_tools = self._of_code_surface(ready)
-        self._modes = Modes(mode, routes, route, sandbox=where, code_is_shorter=self._code_is_shorter(ready))
-
-    def _of_code_surface(self, ready: list[BaseTool]) -> list[Any]:
-        """Return what the model is shown as code: execute_code, and the tools that only the model may call."""
-        catalogue = self._runner.catalogue
-        only_direct = [one for one in ready if "code" not in catalogue.tools[one.name].callers]
-        return [{"type": "function", "function": definition(catalogue)}, *only_direct]
-
-    def _code_is_shorter(self, ready: list[BaseTool]) -> bool:
-        return _shown_chars(self._code_tools) < _shown_chars(ready)
+        shown = shown_tools(given_tools, ready, catalogue, argument_prose)
+        modes = Modes(mode, routes, route, sandbox=where)
+        self._surfaces = Surfaces(shown, catalogue, modes, router or AutoRouter())
+        self.ledger = ledger or Ledger()
+        """What the code actions of this process cost, beside what their calls would have cost as JSON."""
+        self._counting = Counting(self.ledger, ready, self._surfaces, messages_key)
 
     @property
     def tools_by_name(self) -> dict[str, BaseTool]:
@@ -196,29 +197,45 @@ class CodeActNode(Runnable[Any, Any]):
         return self._plain.tools_by_name
 
     def surface(self, config: RunnableConfig | None = None, input: Any = None) -> Surface:
-        """Return what the model is shown: "json" or "code".
+        """Return what the model is shown, and why.
 
         Args:
             config: of the invocation; None is the running one.
-            input: the state that a route callable is given outside a graph.
+            input: outside a graph, the state or its messages.
 
         Raises:
-            UsageError: for a `callgate_mode` that is none.
-            SandboxUnavailable: if the mode is "code" and this host cannot run programs.
+            UsageError: for a `callgate_mode` that is none, and if the router chooses what cannot be shown.
+            SandboxUnavailable: if the mode needs programs and this host cannot run them.
         """
         config = ensure_config(config)
-        return self._modes.surface(config, lambda: read_state(config) or input)
 
-    def bind_model(self, model: BaseChatModel, **bind_kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        def state() -> Any:
+            return read_state(config) or input
+
+        surface, _ = self._surfaces.choose(
+            config, state, lambda: self._surfaces.history(messages_in(state(), self._messages_key))
+        )
+        return surface
+
+    def bind_model(
+        self, model: BaseChatModel, *, writes_code: bool = True, **bind_kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with the tools of each call's surface, in place of `model.bind_tools(tools)`.
+
+        Each message it returns says what it was shown, and why: `response_metadata["callgate"]` holds "surface",
+        "reason", and the digest of the tools as "tools".
 
         Args:
             model: a chat model.
+            writes_code: whether it writes programs well enough; False keeps mode "auto" at plain tools.
             bind_kwargs: for its `bind_tools`. A `tool_choice` that names a tool is bound as json, one that names
                 execute_code is left out on the json surface.
         """
-        surfaces = bind_surfaces(model, self._shown, self._code_tools, bind_kwargs)
-        return SurfaceModel(surfaces, self.surface)
+
+        def tell(config: RunnableConfig, event: Event) -> None:
+            self._tell_from(config.get("configurable", {}).get(RUNTIME), event)
+
+        return self._surfaces.bind(model, bind_kwargs, writes_code=writes_code, tell=tell)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the tool calls of an input; see `ToolNode`.
@@ -240,8 +257,10 @@ class CodeActNode(Runnable[Any, Any]):
         return await acarry_out(self._entered(calls, input, config, kwargs))
 
     def _concerns(self, calls: Sequence[ToolCall], config: RunnableConfig | None) -> bool:
-        """Say whether any call is more than a plain one that nobody counts, is asked about, or was."""
-        concerned = any(call["name"] == EXECUTE_CODE or call["name"] in self._gates for call in calls)
+        """Say whether any call is more than a plain one that nobody counts, refuses, is asked about, or was."""
+        gates, catalogue = self._gates, self._runner.catalogue
+        names = [call["name"] for call in calls]
+        concerned = any(one == EXECUTE_CODE or one in gates or not may_be_plain(one, catalogue) for one in names)
         counted = bool(self._call_limits and calls)
         return concerned or counted or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked more
 
@@ -259,11 +278,13 @@ class CodeActNode(Runnable[Any, Any]):
         keeping, forget = self._keeping(calls, state, config, runtime)
         programs = {at: call for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE}
         keys = keys_of("action", programs, keeping)
+        message = asking(messages_in(state, self._messages_key), calls)
         code = bool(keys) and (
-            self._modes.surface(config, lambda: state) == "code" or (yield from began(keys.values(), keeping))
+            self._surfaces.runs_programs(config, lambda: state, message) or (yield from began(keys.values(), keeping))
         )
         batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
         result = yield from batch.steps()
+        yield from self._counting.count(batch.actions.values(), batch.setting)
         forget()
         return result
 
@@ -356,8 +377,9 @@ class CodeActNode(Runnable[Any, Any]):
         """Tell of the running action."""
         self._tell_from(current_setting().runtime, event)
 
-    def _tell_from(self, runtime: Runtime[Any], event: Event) -> None:
-        runtime.stream_writer(event)
+    def _tell_from(self, runtime: Runtime[Any] | None, event: Event) -> None:
+        if runtime is not None:
+            runtime.stream_writer(event)
         if self._on_event is not None:
             try:
                 self._on_event(event)
@@ -371,8 +393,3 @@ def _hooks_of(middleware: Sequence[AgentMiddleware[Any, Any, Any]]) -> ToolCallH
     from callgate_langchain.middleware import tool_call_hooks  # noqa: PLC0415 - only this needs langchain
 
     return tool_call_hooks(middleware)
-
-
-def _shown_chars(tools: Sequence[Any]) -> int:
-    """Return the characters of tools as a model is shown them."""
-    return len(json.dumps([convert_to_openai_tool(one) for one in tools]))

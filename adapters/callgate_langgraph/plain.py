@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import ToolCall
+from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables.config import get_executor_for_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.prebuilt import ToolNode
 
 from callgate import Catalogue
 from callgate.codec import decode
+from callgate.surface import EXECUTE_CODE
 from callgate_langgraph.approvals import Approvals, Question, Setting, instead_of_result, with_notice
 from callgate_langgraph.call_limits import CallBudget
 from callgate_langgraph.forms import Output, flatten, with_calls
@@ -28,7 +29,7 @@ from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.steps import Step, Steps
 from callgate_langgraph.turn import Ref, Turn, ref_of
 
-__all__ = ["PlainCalls"]
+__all__ = ["PlainCalls", "may_be_plain"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,8 +66,12 @@ class PlainCalls:
     """What the node returns for each call that is over, by position."""
 
     def load(self) -> None:
-        """Take what the turn says of them, and answer those above a limit."""
+        """Take what the turn says of them, and answer those above a limit and those that only programs may make."""
         self.outputs.update((at, [refused]) for at, refused in self.budget.refused.items())
+        begun = {at for at, _ in (*self.turn.started, *self.turn.waiting)}  # a tool may have had other callers then
+        for at, call in self.calls.items():
+            if at not in begun and not may_be_plain(call["name"], self.catalogue):
+                self.outputs[at] = [_refusal(call, self.catalogue)]
         for (at, _), packed in self.turn.done.items():
             if at in self.calls:
                 self.outputs[at] = self.keeping.unpack(packed)
@@ -202,6 +207,23 @@ class PlainCalls:
         if run.edited is None:
             return outputs
         return [with_notice(one, run.ref[1], run.edited, self.messages_key) for one in outputs]
+
+
+def may_be_plain(name: str, catalogue: Catalogue) -> bool:
+    """Say whether the model may make a call of that name plainly; of a tool that is not there, the ToolNode speaks."""
+    tool = catalogue.tools.get(name)
+    return tool is None or "direct" in tool.callers
+
+
+def _refusal(call: ToolCall, catalogue: Catalogue) -> ToolMessage:
+    """Return the answer to a plain call that was not made: it says how to make it."""
+    name = call["name"]
+    text = f"{name} was not called: it may not be called at all"
+    for function, tool in catalogue.functions.items():
+        if tool.name == name:
+            cure = f"use {EXECUTE_CODE}, with {function}(...) in its code"
+            text = f"{name} was not called: only a program may call it; {cure}"
+    return ToolMessage(text, name=name, tool_call_id=call["id"], status="error")
 
 
 def _failed(run: _Run) -> bool:

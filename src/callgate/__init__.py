@@ -20,27 +20,36 @@ from callgate.errors import (
     UsageError,
 )
 from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
+from callgate.ledger import Ledger
 from callgate.limits import Limits
 from callgate.outcome import CallRecord, Cut, Fault, Outcome
 from callgate.replaying import Replay, replay
+from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
+from callgate.surface import ResultShapeWarning
+from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
 from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
     "ApprovalRejected",
+    "ApproximateTokens",
     "Artifact",
+    "AutoRouter",
     "Call",
     "CallRecord",
     "CallgateError",
     "Catalogue",
     "CodeRunner",
     "Cut",
+    "ExactTokens",
+    "Facts",
     "Fault",
     "InvalidArguments",
     "Journal",
     "JournalError",
     "JournalStore",
+    "Ledger",
     "LeftOut",
     "LimitExceeded",
     "Limits",
@@ -51,10 +60,14 @@ __all__ = [
     "Refused",
     "Replay",
     "ReplayDivergence",
+    "ResultShapeWarning",
+    "Router",
     "SandboxError",
     "SandboxLost",
     "SandboxUnavailable",
     "SqliteJournal",
+    "Surface",
+    "TokenCounter",
     "Tool",
     "ToolFailed",
     "ToolWaits",

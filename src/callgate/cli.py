@@ -1,6 +1,6 @@
 """The command line: `callgate doctor` says how well this host can isolate programs.
 
-`callgate replay` stands in `replay_command`.
+`callgate replay` stands in `replay_command`, `callgate estimate` in `estimate_command`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from callgate.errors import SandboxError, SandboxUnavailable, UsageError
+from callgate.estimate_command import add_estimate_command
 from callgate.replay_command import add_replay_command
 from callgate.sandboxes.local.cures import Missing, missing_of
 from callgate.sandboxes.local.establish import establish
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     doctor.add_argument("--python", metavar="PATH", help="the interpreter inside, as LocalSandbox(python=PATH)")
     doctor.set_defaults(run=functools.partial(_examine, doctor))
     add_replay_command(commands)
+    add_estimate_command(commands)
     given = parser.parse_args(arguments)
     return given.run(given)
 

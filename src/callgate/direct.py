@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias
 from callgate.codec import JSON, NotJSON, decode, encode
 from callgate.errors import ProgramError
 from callgate.fitting import misfit
+from callgate.names import GUEST_NAMES
 from callgate.parsing import parse
-from callgate.tools import GUEST_NAMES, Catalogue, Tool
+from callgate.tools import Catalogue, Tool
 
 __all__ = ["Direct", "direct"]
 

@@ -6,7 +6,8 @@ import ast
 import difflib
 from collections.abc import Iterable, Sequence
 
-from callgate.tools import GUEST_NAMES, Catalogue, Tool
+from callgate.names import GUEST_NAMES
+from callgate.tools import Catalogue, Tool
 
 __all__ = ["miscall", "misfit", "nearest", "no_tool"]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from callgate.driver import Invoke
 from callgate.errors import UsageError
-from callgate.tools import RESERVED_NAMES, Call, Tool
+from callgate.names import RESERVED_NAMES
+from callgate.tools import Call, Tool
 from callgate.workers import Workers
 
 __all__ = ["ainvoke_tool", "invoke_tool", "unless_reserved"]

@@ -13,9 +13,10 @@ import sys
 from callgate.direct import Direct, direct
 from callgate.errors import ProgramError
 from callgate.fitting import miscall, nearest, no_tool
+from callgate.names import GUEST_NAMES
 from callgate.parsing import normalise, parse
 from callgate.paths import bindings, certain, defers_calls, first_exit, is_opaque
-from callgate.tools import GUEST_NAMES, Catalogue
+from callgate.tools import Catalogue
 
 __all__ = ["Direct", "check", "direct", "normalise"]
 

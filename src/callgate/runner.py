@@ -6,10 +6,10 @@ import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
 from callgate.calls import CallState
@@ -35,7 +35,7 @@ from callgate.sandboxes.base import Guest, Sandbox
 from callgate.sandboxes.direct import DirectGuest
 from callgate.sandboxes.shared import resolve_sandbox
 from callgate.steps import End, Pause
-from callgate.tools import Call, Catalogue, Tool
+from callgate.tools import Call, Catalogue, Tools
 from callgate.workers import Workers
 
 __all__ = ["CodeRunner", "Event"]
@@ -52,7 +52,7 @@ class CodeRunner:
     """Runs programs that call tools.
 
     Args:
-        tools: the catalogue: `Tool`s or plain functions.
+        tools: the catalogue, or what `Catalogue` takes.
         sandbox: "local", or where else programs run.
         limits: of each action.
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
@@ -74,7 +74,7 @@ class CodeRunner:
 
     def __init__(
         self,
-        tools: Catalogue | Iterable[Tool | Callable[..., Any]],
+        tools: Catalogue | Tools | Mapping[str, Tools],
         *,
         sandbox: Literal["local"] | Sandbox = "local",
         limits: Limits | None = None,

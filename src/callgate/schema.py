@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 from callgate.codec import JSON, digest, encode, is_array, is_object
 
-__all__ = ["Types", "default_of", "is_name"]
+__all__ = ["DEEPEST", "MOST_PARTS", "Types", "default_of", "is_name", "resolved"]
 
 MOST_PARTS = 5_000
 """Parts of one schema that are looked at: its references can make it far larger than its text."""
+
+DEEPEST = 50
+"""References that are followed one inside the other."""
 
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _ALIASES = {
@@ -86,7 +89,7 @@ class Types:
         return "Any" if kind is None else self._of_kind(_ALIASES.get(str(kind), str(kind)), fields, root, hint)
 
     def _referred(self, reference: str, root: Mapping[str, JSON], hint: str) -> str:
-        found = _resolved(reference, root)
+        found = resolved(reference, root)
         if found is None:
             return "Any"
         with self._inside(reference) as ends:
@@ -101,7 +104,7 @@ class Types:
                 part = todo.pop()
                 if is_object(part) and "$ref" in part:
                     reference = str(part["$ref"])
-                    part = _resolved(reference, root) if stack.enter_context(self._inside(reference)) else None
+                    part = resolved(reference, root) if stack.enter_context(self._inside(reference)) else None
                 if is_object(part):
                     _add(merged, part)
                     todo.extend(part["allOf"][::-1] if is_array(part.get("allOf")) else ())
@@ -112,7 +115,7 @@ class Types:
         """Follow a reference; say whether it may end: a type with a name has ended when it comes up a second time."""
         self._following.append(reference)
         try:
-            yield self._following.count(reference) <= 2
+            yield self._following.count(reference) <= 2 and len(self._following) <= DEEPEST
         finally:
             self._following.pop()
 
@@ -142,8 +145,7 @@ class Types:
         required = fields.get("required") or ()
         shown: dict[str, _Field] = {}
         for key, one in fields["properties"].items():
-            default = default_of(one) if key not in required else None
-            shown[key] = _Field(self._annotation(one, root, key), default, key in required)
+            shown[key] = _Field(self._annotation(one, root, key), default_of(one), key in required)
         self._lines[name] = _definition(name, shown)
         return name
 
@@ -175,15 +177,16 @@ class _Field(NamedTuple):
 
     def shown(self, *, total: bool = True) -> str:
         """Return it as a class body has it; where not total, a field without a default need not say so."""
-        if self.default is not None:
+        if self.default is not None and not self.required:
             return f"{self.type} = {self.default}"
-        return self.type if self.required or not total else f"NotRequired[{self.type}]"
+        return self._type() if self.required or not total else f"NotRequired[{self.type}]"
 
     def quoted(self) -> str:
         """Return it as a dict of fields has it."""
-        if self.default is not None:
-            return f"NotRequired[Annotated[{self.type}, 'default', {self.default}]]"
-        return self.shown()
+        return self._type() if self.required else f"NotRequired[{self._type()}]"
+
+    def _type(self) -> str:
+        return self.type if self.default is None else f"Annotated[{self.type}, 'default', {self.default}]"
 
 
 def _definition(name: str, fields: Mapping[str, _Field]) -> str:
@@ -214,7 +217,7 @@ def _last(reference: str) -> str:
     return reference.rpartition("/")[2].lstrip("#")
 
 
-def _resolved(reference: str, root: Mapping[str, JSON]) -> JSON | None:
+def resolved(reference: str, root: Mapping[str, JSON]) -> JSON | None:
     """Return what a reference inside a schema points to (RFC 6901); None for one that leads out of it or to itself."""
     found: JSON = dict(root)
     if not reference.startswith("#"):
@@ -255,7 +258,7 @@ def _reachable(schema: JSON, root: Mapping[str, JSON]) -> dict[str, JSON]:
             todo.extend(one.values())
             reference = one.get("$ref")
             if isinstance(reference, str) and reference not in found:
-                target = _resolved(reference, root)
+                target = resolved(reference, root)
                 found[reference] = _shape(target)
                 todo.append(target)
     return found

@@ -3,7 +3,7 @@
     def find_orders(user: str, status: Literal['open', 'paid'] = 'open', limit: int = 10) -> list[Order]: Find orders.
 
 A line holds the names, types and defaults of the arguments, the first sentence of the description, and what is said of
-arguments where their names do not say it.
+arguments where their names do not say it; or, if asked for, all that is said of them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Literal, TypeAlias, get_args
 
 from callgate.codec import JSON, is_object
+from callgate.errors import UsageError
+from callgate.prose import all_notes
 from callgate.schema import Types, default_of, is_name
 from callgate.tools import Tool
 
-__all__ = ["Stubs", "first_sentence"]
+__all__ = ["ArgumentProse", "Stubs", "first_sentence"]
+
+ArgumentProse: TypeAlias = Literal["needed", "all"]
+"""What is said of arguments: what their names do not say, cut; or all of it, of the fields of objects as well."""
 
 PROSE_CHARS = 100
 """Characters of what is said of one argument."""
@@ -46,10 +52,23 @@ class Stubs:
 
     Args:
         functions: function name to tool.
+        results_of: tools, by function name, of which only the results are told.
+        argument_prose: what is said of arguments.
+
+    Raises:
+        UsageError: for another argument_prose.
     """
 
-    def __init__(self, functions: Mapping[str, Tool]) -> None:
-        self._functions = functions
+    def __init__(
+        self,
+        functions: Mapping[str, Tool],
+        results_of: Mapping[str, Tool] | None = None,
+        argument_prose: ArgumentProse = "needed",
+    ) -> None:
+        if argument_prose not in get_args(ArgumentProse):
+            raise UsageError(f'argument_prose={argument_prose!r}: give "needed" or "all"')
+        self._functions, self._results_of = functions, results_of or {}
+        self._notes = all_notes if argument_prose == "all" else _notes
         self._beginnings = _shared_beginnings(one.description for one in functions.values())
 
     def text(self) -> str:
@@ -57,8 +76,9 @@ class Stubs:
         types, groups = Types(), dict[str, list[str]]({"": []})
         for name, one in self._functions.items():
             beginning = self._beginning(one)
-            groups.setdefault(beginning, []).append(_line(name, one, one.description[len(beginning) :], types))
-        lines = [*types.lines, *groups.pop("")]
+            groups.setdefault(beginning, []).append(self._line(name, one, beginning, types))
+        results = _results(self._results_of, types)
+        lines = [*types.lines, *results, *groups.pop("")]
         for beginning, members in groups.items():
             lines += [f"# {_one_line(_LABEL.sub('', beginning))}", *members]
         return "\n".join(lines)
@@ -66,8 +86,25 @@ class Stubs:
     def one(self, name: str) -> str:
         """Return the lines for one tool, without what its description has in common with others."""
         types, one = Types(), self._functions[name]
-        line = _line(name, one, one.description[len(self._beginning(one)) :], types)
+        line = self._line(name, one, self._beginning(one), types)
         return "\n".join([*types.lines, line])
+
+    def _line(self, name: str, one: Tool, beginning: str, types: Types) -> str:
+        properties: Mapping[str, JSON] = one.input_schema.get("properties") or {}
+        ordered = {key: properties[key] for key in sorted(properties, key=lambda key: key not in one.required)}
+        parameters = [_parameter(key, schema, one, types) for key, schema in ordered.items() if is_name(key)]
+        if odd := [key for key in ordered if not is_name(key)]:
+            parameters.append(f"**arguments: {_odd_names(odd, properties, one, types)}")
+        returns = f" -> {_result(name, one, types)}" if one.output_schema else ""
+        doc = first_sentence(_LABEL.sub("", one.description[len(beginning) :].strip(), count=1))
+        defaults = [
+            f"{key}: required, {default} by default"
+            for key in one.required
+            if (default := default_of(properties.get(key)))
+        ]
+        notes = "; ".join([*defaults, *self._notes(ordered, f"{name} {doc}", one.input_schema)])
+        said = f"{doc} ({notes})" if doc and notes else doc or notes
+        return f"def {name}({', '.join(parameters)}){returns}" + (f": {said}" if said else "")
 
     def _beginning(self, one: Tool) -> str:
         return next((each for each in self._beginnings if one.description.startswith(each)), "")
@@ -79,19 +116,18 @@ def first_sentence(description: str) -> str:
     return _SENTENCE.split(paragraph, maxsplit=1)[0].strip()
 
 
-def _line(name: str, one: Tool, description: str, types: Types) -> str:
-    properties: Mapping[str, JSON] = one.input_schema.get("properties") or {}
-    ordered = sorted(properties, key=lambda key: key not in one.required)
-    parameters = [_parameter(key, properties[key], one, types) for key in ordered if is_name(key)]
-    if odd := [key for key in ordered if not is_name(key)]:
-        parameters.append(f"**arguments: {_odd_names(odd, properties, one, types)}")
-    returns = ""
-    if one.output_schema:
-        returns = f" -> {types.annotation(dict(one.output_schema), one.output_schema, f'{name}_result')}"
-    doc = first_sentence(_LABEL.sub("", description.strip(), count=1))
-    notes = "; ".join(_notes({key: properties[key] for key in ordered}, f"{name} {doc}"))
-    said = f"{doc} ({notes})" if doc and notes else doc or notes
-    return f"def {name}({', '.join(parameters)}){returns}" + (f": {said}" if said else "")
+def _result(name: str, one: Tool, types: Types) -> str:
+    schema = one.output_schema or {}
+    return types.annotation(dict(schema), schema, f"{name}_result")
+
+
+def _results(functions: Mapping[str, Tool], types: Types) -> list[str]:
+    """Return a line for each type that tools return, with their names."""
+    returning: dict[str, list[str]] = {}
+    for name, one in functions.items():
+        if one.output_schema:
+            returning.setdefault(_result(name, one, types), []).append(name)
+    return [f"# {', '.join(names)} -> {result}" for result, names in returning.items()]
 
 
 def _parameter(key: str, schema: JSON, one: Tool, types: Types) -> str:
@@ -108,7 +144,7 @@ def _odd_names(keys: Iterable[str], properties: Mapping[str, JSON], one: Tool, t
     return types.annotation(schema, one.input_schema, f"{one.name}_arguments")
 
 
-def _notes(properties: Mapping[str, JSON], said: str) -> list[str]:
+def _notes(properties: Mapping[str, JSON], said: str, root: Mapping[str, JSON]) -> list[str]:
     """Return what to know of arguments beyond their names and types."""
     notes: list[str] = []
     for key, schema in properties.items():

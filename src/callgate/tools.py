@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
 import inspect
-import keyword
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, cast, get_args, get_type_hints, overload
+from typing import Any, Literal, TypeAlias, cast, get_args, overload
 
 import pydantic
 
 from callgate.codec import JSON, NotJSON, digest, encode
 from callgate.errors import ToolFailed, UsageError
+from callgate.names import RESERVED_NAMES, function_names, told_apart
+from callgate.results import annotated_result, result_schema
 
-__all__ = ["Call", "Catalogue", "Effect", "Kept", "Tool", "tool"]
+__all__ = ["Call", "Catalogue", "Effect", "Kept", "Tool", "Tools", "tool"]
 
 Effect: TypeAlias = Literal["read", "idempotent", "write"]
 """What calling a tool twice does: nothing (`read`), the same as once (`idempotent`), or something again (`write`)."""
@@ -29,26 +28,6 @@ Caller: TypeAlias = Literal["direct", "code"]
 
 COMPLAINTS = 20
 """Validation errors that a program is told of one call."""
-
-RESERVED_NAMES = frozenset(("load_value", "search_tools", "describe_tool"))
-"""Tools that are callgate's own; no tool of a catalogue may have their names."""
-
-GUEST_NAMES = RESERVED_NAMES | {
-    "call_tool",
-    "call_tools",
-    "acall_tool",
-    "Refused",
-    "UnknownTool",
-    "NotAllowed",
-    "InvalidArguments",
-    "ApprovalRejected",
-    "LimitExceeded",
-    "ToolFailed",
-}
-"""Names every program finds besides its tools."""
-
-_RESERVED = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | GUEST_NAMES
-"""What no tool's function may be called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,20 +120,24 @@ class Tool:
         return f"{self.name} {fault}; its arguments are: {', '.join(known) or 'none'}"
 
 
+Tools: TypeAlias = Iterable["Tool | Callable[..., Any]"]
+"""Tools, and functions that `tool` turns into tools."""
+
+
 class Catalogue:
     """The frozen tools of one code action, in the order given.
 
     Args:
-        tools: `Tool`s, or plain functions, which `tool` turns into tools. An empty catalogue means no tools.
+        tools: `Tool`s, or plain functions, which `tool` turns into tools; or a mapping of sources to theirs: there,
+            tools whose names clash are called `<source>_<name>`. An empty catalogue means no tools.
 
     Raises:
-        UsageError: if two tools share a name, one has a name of `RESERVED_NAMES`, or a schema is no JSON.
+        UsageError: if two tools share a name, one has a name of callgate's own, or a schema is no JSON.
     """
 
-    def __init__(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
+    def __init__(self, tools: Tools | Mapping[str, Tools]) -> None:
         named: dict[str, Tool] = {}
-        for given in tools:
-            one = given if isinstance(given, Tool) else tool(given)
+        for one in _listed(tools):
             if one.name in named:
                 raise UsageError(f"two tools are called {one.name!r}; rename one")
             if one.name in RESERVED_NAMES:
@@ -162,7 +145,7 @@ class Catalogue:
             named[one.name] = one
         self.tools: Mapping[str, Tool] = MappingProxyType(named)
         """Tool name to tool."""
-        self.functions: Mapping[str, Tool] = MappingProxyType(_function_names(named.values()))
+        self.functions: Mapping[str, Tool] = MappingProxyType(_function_names(named))
         """Name of the function a program may call, to tool. Tools that code may not call have none."""
         try:
             shapes = encode([_shape(one) for one in named.values()])
@@ -178,29 +161,41 @@ class Catalogue:
         return len(self.tools)
 
 
+def _listed(tools: Tools | Mapping[str, Tools]) -> list[Tool]:
+    if isinstance(tools, Tool) or callable(tools):
+        raise UsageError("give tools as a list, or as a mapping of sources to lists of theirs")
+    if not isinstance(tools, Mapping):
+        return [one if isinstance(one, Tool) else tool(one) for one in tools]
+    sources = {source: _listed(given) for source, given in cast("Mapping[str, Tools]", tools).items()}
+    return [_of_source(one, name) for name, one in told_apart(sources, lambda one: one.name)]
+
+
 def _shape(one: Tool) -> JSON:
     return [one.name, one.description, dict(one.input_schema), one.effect, sorted(one.callers)]
 
 
-def _function_names(tools: Iterable[Tool]) -> dict[str, Tool]:
-    """Give each tool a function name: an identifier, unique, shadowing nothing a program relies on."""
-    ready = [one for one in tools if "code" in one.callers]
-    used: set[str] = set()
-    names: dict[str, str] = {}
-    for one in sorted(ready, key=lambda one: _identifier(one.name) != one.name):  # exact names first
-        base = name = _identifier(one.name)
-        count = 1
-        while name in used or name in _RESERVED:
-            count += 1
-            name = f"{base}_{count}"
-        used.add(name)
-        names[one.name] = name
-    return {names[one.name]: one for one in ready}
+def _function_names(tools: Mapping[str, Tool]) -> dict[str, Tool]:
+    ready = {name: one for name, one in tools.items() if "code" in one.callers}
+    names = function_names(ready, tools.keys() - ready.keys())
+    return {names[name]: one for name, one in ready.items()}
 
 
-def _identifier(name: str) -> str:
-    base = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "tool"
-    return f"tool_{base}" if base[0].isdigit() or base in _RESERVED else base
+def _of_source(one: Tool, name: str) -> Tool:
+    """Return a tool under another name; it receives its calls under its own."""
+    if one.name == name:
+        return one
+    hooks = {key: _under(one.name, getattr(one, key)) for key in ("invoke", "ainvoke", "reconcile")}
+    return replace(one, name=name, **hooks)
+
+
+def _under(name: str, function: Callable[[Call], Any] | None) -> Callable[[Call], Any] | None:
+    if function is None or not inspect.iscoroutinefunction(function):
+        return None if function is None else lambda call: function(replace(call, tool=name))
+
+    async def awaited(call: Call) -> Any:
+        return await function(replace(call, tool=name))
+
+    return awaited
 
 
 @overload
@@ -226,8 +221,8 @@ def tool(
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a `Tool` of a plain or async function, as `@tool` or `@tool(effect="read")`.
 
-    The schema comes from the annotations, by pydantic; arguments are validated and coerced by it at each call. The
-    description is the docstring.
+    The schemas come from the annotations, by pydantic; arguments are validated and coerced by it at each call, results
+    are not. The description is the docstring.
 
     Raises:
         UsageError: if the signature has positional-only parameters or an annotation pydantic cannot describe, and as
@@ -275,7 +270,7 @@ def _of_function(function: Callable[..., Any], name: str | None, effect: Effect,
         name=title,
         description=inspect.getdoc(function) or "",
         input_schema=schema,
-        output_schema=_returned(function),
+        output_schema=result_schema(annotated_result(function)),
         effect=effect,
         callers=callers,
         invoke=None if is_async else invoke,
@@ -292,14 +287,3 @@ def _complaint(error: pydantic.ValidationError) -> str:
     """Return a validation error without pydantic's links."""
     parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)[:COMPLAINTS])
     return "invalid arguments: " + "; ".join(parts)
-
-
-def _returned(function: Callable[..., Any]) -> Mapping[str, JSON] | None:
-    """Return the JSON Schema of a function's return annotation, None where there is none to use."""
-    try:
-        annotation = get_type_hints(function, include_extras=True).get("return", Any)
-        if annotation is Any:
-            return None
-        return pydantic.TypeAdapter(annotation).json_schema(mode="serialization")
-    except (pydantic.errors.PydanticUserError, TypeError, NameError):
-        return None

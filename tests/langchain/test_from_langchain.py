@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from typing import Annotated, Any
 
 import pytest
@@ -12,8 +13,10 @@ from langchain_core.tools import Tool as SingleInputTool
 from langgraph.prebuilt import InjectedState, ToolRuntime
 from langgraph.types import Command
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from callgate import Call, CodeRunner, ToolFailed, UsageError
+from callgate.stubs import Stubs
 from callgate.testing.fake import FakeSandbox
 from callgate_langchain import from_langchain
 
@@ -72,6 +75,108 @@ def test_no_output_schema_is_guessed(annotation: str) -> None:
 
 class Nothing(BaseModel):
     x: int
+
+
+class Sized(TypedDict):
+    size: int
+
+
+async def sized(x: int) -> list[Sized]:
+    """Size things."""
+    return [{"size": x}]
+
+
+class OnlyAwaited(BaseTool):
+    name: str = "only_awaited"
+    description: str = "Awaited."
+
+    def _run(self, x: int) -> Any:
+        raise NotImplementedError
+
+    async def _arun(self, x: int) -> Sized:
+        return {"size": x}
+
+
+SIZED = "class Sized(TypedDict): size: int\ndef f(x: int) -> "
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(StructuredTool.from_function(coroutine=sized), f"{SIZED}list[Sized]", id="awaited"),
+        pytest.param(OnlyAwaited(), f"{SIZED}Sized", id="a subclass that is awaited"),
+    ],
+)
+def test_result_types_come_from_annotations(given: BaseTool, expected: str) -> None:
+    assert Stubs({"f": neutral(given)}).one("f").startswith(expected)
+
+
+def returning(annotation: Any) -> BaseTool:
+    def function(x: int) -> Any:
+        """Return x."""
+        return x
+
+    function.__annotations__["return"] = annotation
+    return StructuredTool.from_function(function)
+
+
+@pytest.mark.parametrize("annotation", [Command, Command[str], ToolMessage, list[Command | ToolMessage]])
+def test_of_a_message_a_program_is_given_the_content(annotation: Any) -> None:
+    assert Stubs({"f": neutral(returning(annotation))}).one("f").startswith("def f(x: int) -> str | list")
+    assert Stubs({"f": neutral(returning(int | Command))}).one("f").startswith("def f(x: int) -> int | str | list")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Sized,
+        {"type": "object", "title": "Sized", "properties": {"size": {"type": "integer"}}, "required": ["size"]},
+    ],
+)
+def test_a_tool_s_metadata_may_say_what_it_returns(given: Any) -> None:
+    one = StructuredTool.from_function(plain, metadata={"callgate": {"output_schema": given}})
+    assert Stubs({"f": neutral(one)}).one("f").startswith(f"{SIZED}Sized: ")
+    with pytest.raises(UsageError, match="output_schema is a JSON Schema or a type"):
+        neutral(StructuredTool.from_function(plain, metadata={"callgate": {"output_schema": 3}}))
+
+
+ORDER = {"type": "object", "title": "Order", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        pytest.param(None, "def f(user: str = ...)", id="none"),
+        pytest.param(ORDER, "class Order(TypedDict): id: str\ndef f(user: str = ...) -> Order", id="an object"),
+        pytest.param(
+            {
+                "$defs": {"Order": ORDER},
+                "type": "object",
+                "properties": {"result": {"type": "array", "items": {"$ref": "#/$defs/Order"}}},
+                "required": ["result"],
+            },
+            "class Order(TypedDict): id: str\ndef f(user: str = ...) -> list[Order]",
+            id="wrapped",
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", ["closure", "metadata"])
+def test_what_an_mcp_server_says_of_results_is_known(schema: Any, expected: str, where: str) -> None:
+    given = types.SimpleNamespace(inputSchema={}, outputSchema=schema)
+
+    async def call_tool(**arguments: Any) -> tuple[Any, Any]:
+        return given.called, None
+
+    call_tool.__module__ = "langchain_mcp_adapters.tools" if where == "closure" else "langchain.mcp"
+    one = StructuredTool(
+        name="f",
+        description="",
+        args_schema={"type": "object", "properties": {"user": {"type": "string"}}},
+        coroutine=call_tool,
+        response_format="content_and_artifact",
+        metadata={"mcp": {"tool": {"outputSchema": schema}}} if where == "metadata" else None,
+    )
+    assert Stubs({"f": neutral(one)}).one("f") == expected
 
 
 def test_dict_schemas_are_taken_as_they_are() -> None:
@@ -138,6 +243,8 @@ def test_an_unknown_effect_is_refused() -> None:
     [
         (["direct"], {"direct"}),
         (["code_execution_20260120"], {"code"}),
+        (["code_execution_20250825", "direct"], {"direct", "code"}),
+        (["programmatic"], {"code"}),
         (["direct", "programmatic"], {"direct", "code"}),
         ([], set()),
     ],
@@ -146,6 +253,16 @@ def test_allowed_callers(allowed: list[str], callers: set[str]) -> None:
     one = StructuredTool.from_function(plain)
     one.extras = {"allowed_callers": allowed}
     assert neutral(one).callers == callers
+
+
+@pytest.mark.parametrize(
+    "allowed", ["direct", ["direct", "code"], ["code_execution"], ["Direct"], [None], {"direct": 1}]
+)
+def test_callers_that_no_vendor_knows_are_refused(allowed: Any) -> None:
+    one = StructuredTool.from_function(plain)
+    one.extras = {"allowed_callers": allowed}
+    with pytest.raises(UsageError, match=r"tool 'plain': extras\['allowed_callers'\] is a list of \"direct\""):
+        neutral(one)
 
 
 @tool

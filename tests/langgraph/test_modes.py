@@ -45,23 +45,23 @@ def configured(**configurable: Any) -> Any:
 
 
 def test_auto_shows_code_where_it_is_shorter() -> None:
-    assert node_of().surface({}) == "code"
-    assert CodeActNode([add], sandbox=SANDBOX).surface({}) == "json"
-    assert CodeActNode([], sandbox=SANDBOX).surface({}) == "json"
+    assert node_of().surface({}).kind == "code"
+    assert CodeActNode([add], sandbox=SANDBOX).surface({}).kind == "json"
+    assert CodeActNode([], sandbox=SANDBOX).surface({}).kind == "json"
 
 
-@pytest.mark.parametrize("mode", ["json", "code"])
+@pytest.mark.parametrize("mode", ["json", "code", "mixed"])
 def test_a_mode_is_what_the_model_is_shown(mode: str) -> None:
-    assert node_of(mode=mode).surface({}) == mode
+    assert node_of(mode=mode).surface({}).kind == mode
 
 
 def test_the_toggle_of_an_invocation_goes_before_routes_and_those_before_the_mode() -> None:
     node = node_of(mode="json", routes={"analytics": "code"})
-    assert node.surface(configured()) == "json"
-    assert node.surface(configured(route="analytics")) == "code"
-    assert node.surface(configured(route="other")) == "json"
-    assert node.surface(configured(route="analytics", callgate_mode="json")) == "json"
-    assert node.surface(configured(callgate_mode="code")) == "code"
+    assert node.surface(configured()).kind == "json"
+    assert node.surface(configured(route="analytics")).kind == "code"
+    assert node.surface(configured(route="other")).kind == "json"
+    assert node.surface(configured(route="analytics", callgate_mode="json")).kind == "json"
+    assert node.surface(configured(callgate_mode="code")).kind == "code"
 
 
 def test_a_route_may_be_told_by_a_function() -> None:
@@ -72,17 +72,16 @@ def test_a_route_may_be_told_by_a_function() -> None:
         return "analytics" if state["last"] == "numbers" else "other"
 
     node = node_of(mode="json", routes={"analytics": "code"}, route=route)
-    assert node.surface({}, {"last": "numbers"}) == "code"
-    assert node.surface({}, {"last": "words"}) == "json"
+    assert node.surface({}, {"last": "numbers"}).kind == "code"
+    assert node.surface({}, {"last": "words"}).kind == "json"
     assert seen == [{"last": "numbers"}, {"last": "words"}]
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"mode": "mixed"}, "not there yet"),
         ({"mode": "fast"}, "mode 'fast'"),
-        ({"routes": {"a": "mixed"}}, "not there yet"),
+        ({"routes": {"a": "quick"}}, "mode 'quick'"),
         ({"interrupt_on": {"nope": True}}, "interrupt_on names 'nope'"),
         ({"interrupt_on": {"add": {"allowed_decisions": ["agree"]}}}, "allowed_decisions are of"),
         ({"journal": "journal.sqlite"}, "SqliteJournal"),
@@ -121,16 +120,16 @@ def test_an_unknown_toggle_is_refused() -> None:
     node = node_of()
     with pytest.raises(UsageError, match="'quick'"):
         node.surface(configured(callgate_mode="quick"))
-    with pytest.raises(UsageError, match="not there yet"):
-        node.invoke([asks(code("1"))], outside(callgate_mode="mixed"))
+    with pytest.raises(UsageError, match="'quick'"):
+        node.invoke([asks(code("1"))], outside(callgate_mode="quick"))
 
 
 def test_without_a_sandbox_auto_stays_json_with_one_warning() -> None:
     sandbox = Missing()
     with pytest.warns(SandboxWarning, match=r"no namespaces \(enable them\)") as warned:
         node = node_of(sandbox=sandbox)
-    assert node.surface({}) == "json"  # a second warning would be an error
-    assert node.surface(configured(callgate_mode="auto")) == "json"
+    assert node.surface({}).kind == "json"  # a second warning would be an error
+    assert node.surface(configured(callgate_mode="auto")).kind == "json"
     node.invoke([asks(("add", {"a": 1, "b": 2}, "1"))], outside())
     assert len(warned) == 1
     assert sandbox.checks == 1
@@ -138,7 +137,7 @@ def test_without_a_sandbox_auto_stays_json_with_one_warning() -> None:
     assert warned[0].filename == __file__
 
 
-@pytest.mark.parametrize("arguments", [{"mode": "code"}, {"mode": "json", "routes": {"a": "code"}}])
+@pytest.mark.parametrize("arguments", [{"mode": "code"}, {"mode": "mixed"}, {"mode": "json", "routes": {"a": "code"}}])
 @pytest.mark.parametrize("error", [None, SandboxLost("ended")])
 def test_without_a_sandbox_code_raises_when_the_node_is_built(arguments: Any, error: Any) -> None:
     with pytest.raises(SandboxUnavailable):
@@ -293,3 +292,27 @@ def test_model_and_tools_agree_on_a_route_told_by_the_state() -> None:
     end = agent(node, model, pass_config=False).invoke({"messages": [HumanMessage("hi")], "last": "deep"})
     assert model.tools_seen()[0] == ["execute_code"]
     assert answers(end)[0].content == "3"
+
+
+@pytest.mark.parametrize("mode", ["code", "mixed"])
+def test_all_that_is_said_of_arguments_is_shown_on_demand(mode: str) -> None:
+    @tool(parse_docstring=True, extras={"allowed_callers": ["programmatic"]})
+    def find(city: str) -> int:
+        """Find.
+
+        Args:
+            city: The name of the city.
+        """
+        return len(city)
+
+    shown: list[str] = []
+    for prose in ("needed", "all"):
+        model = ScriptedChatModel(turns=[say()])
+        CodeActNode([find], sandbox=SANDBOX, mode=mode, argument_prose=prose).bind_model(model).invoke("hi")  # type: ignore[arg-type]
+        shown.append(model.seen[0][1][-1]["function"]["description"].splitlines()[-1])
+    assert shown == [
+        "def find(city: str) -> int: Find.",
+        "def find(city: str) -> int: Find. (city: The name of the city)",
+    ]
+    with pytest.raises(UsageError, match='give "needed" or "all"'):
+        node_of(argument_prose="some")

@@ -157,7 +157,7 @@ def test_a_sealed_journal_in_a_checkpointer_is_refused_once_it_was_changed(tmp_p
 @pytest.mark.parametrize(
     ("said", "complaint"),
     [
-        ({"effects": "read"}, "holds effect, record and reconcile, not"),
+        ({"effects": "read"}, "holds 'effect', 'output_schema', 'reconcile' or 'record', not 'effects'"),
         ({"record": "digest"}, "digest"),
         ({"effect": "read", "record": "half"}, "record is one of"),
         ({"effect": "read", "reconcile": print}, "only a write"),

@@ -1,0 +1,211 @@
+"""What a model is shown on a turn: tools, tokens, choice, and the record of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from callgate import Catalogue, UsageError
+from callgate.history import Message, SurfaceKind
+from callgate.router import AutoRouter, Facts, Router, Surface
+from callgate.runner import Event
+from callgate.stubs import ArgumentProse
+from callgate.surface import definition, mixed_definition, warn_of_unknown_results
+from callgate.tokens import ApproximateTokens
+from callgate_langchain.history import history_of, surface_of
+from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
+from callgate_langgraph.modes import Modes
+from callgate_langgraph.plain import may_be_plain
+from callgate_langgraph.state import read_state
+
+__all__ = ["Surfaces", "shown_tools"]
+
+_NO_PROGRAMS = "this host cannot run programs"
+_NO_WRITER = "the model is bound as one that writes no code"
+_NAMED = 5
+"""Tools that a reason names."""
+
+
+def shown_tools(
+    given: Sequence[Any], ready: Sequence[BaseTool], catalogue: Catalogue, argument_prose: ArgumentProse
+) -> dict[SurfaceKind, list[Any]]:
+    """Return what each surface shows.
+
+    Args:
+        given: the tools as the user gave them.
+        ready: the same, as tools.
+        catalogue: the same, in neutral form.
+        argument_prose: what `execute_code` says of arguments.
+    """
+    plain = [one for one in given if may_be_plain(tool_name(one), catalogue)]
+    only_direct = [one for one in ready if "code" not in catalogue.tools[one.name].callers]
+    return {
+        "json": plain,
+        "code": [_function(definition(catalogue, argument_prose=argument_prose)), *only_direct],
+        "mixed": [*plain, _function(mixed_definition(catalogue, argument_prose=argument_prose))],
+    }
+
+
+def _function(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": dict(found)}
+
+
+class Surfaces:
+    """Chooses what a model is shown: what the user has set, or what the router says.
+
+    Args:
+        shown: what each surface shows.
+        catalogue: the tools.
+        modes: what the user has set.
+        router: asked in mode "auto".
+    """
+
+    def __init__(
+        self, shown: Mapping[SurfaceKind, Sequence[Any]], catalogue: Catalogue, modes: Modes, router: Router
+    ) -> None:
+        self.shown = shown
+        self._modes, self._router = modes, router
+        self._tools = catalogue.digest[:16]
+        self._catalogue, self._warned = catalogue, False
+        if modes.pins_programs:
+            self._warn()
+        self._only_code = [one.name for one in catalogue if "direct" not in one.callers]
+
+    def choose(
+        self,
+        config: RunnableConfig,
+        state: Callable[[], Any],
+        messages: Callable[[], tuple[Message, ...]],
+        unfit: Mapping[SurfaceKind, str] | None = None,
+    ) -> tuple[Surface, str | None]:
+        """Return the surface of a run, and its route.
+
+        Args:
+            config: of the run.
+            state: returns the graph's state.
+            messages: returns those the model is given; called only if the router is asked.
+            unfit: surfaces that this model cannot be shown in mode "auto", and why.
+
+        Raises:
+            UsageError: for a `callgate_mode` that is none, and if the router chooses what cannot be shown.
+            SandboxUnavailable: if the mode needs programs and this host cannot run them.
+        """
+        wanted = self._modes.wanted(config, state)
+        if wanted.kind is None:
+            return self._routed(messages(), wanted.route, dict(unfit or {})), wanted.route
+        return self._set(wanted.kind, wanted.by), wanted.route
+
+    def runs_programs(self, config: RunnableConfig, state: Callable[[], Any], asking: AIMessage | None) -> bool:
+        """Say whether the programs of a message run: whether its model was, or is, shown that it may write them.
+
+        Args:
+            config: of the run.
+            state: returns the graph's state.
+            asking: the message, where the state holds it.
+
+        Raises:
+            UsageError: as `choose` does.
+            SandboxUnavailable: as `choose` does.
+        """
+        wanted = self._modes.wanted(config, state)
+        if wanted.kind is not None:
+            return self._set(wanted.kind, wanted.by).kind != "json"
+        recorded = None if asking is None else surface_of(asking)
+        if recorded is not None:
+            return recorded != "json" and self._modes.available()
+        return self._routed((), wanted.route, {}).kind != "json"
+
+    def route(self, config: RunnableConfig, state: Callable[[], Any]) -> str | None:
+        """Return the route of a run; see `choose`."""
+        return self._modes.wanted(config, state).route
+
+    def history(self, messages: Any) -> tuple[Message, ...]:
+        """Return messages in neutral form, with the surfaces that showed these tools; none for None."""
+        return () if messages is None else history_of(messages, self._tools)
+
+    def bind(
+        self,
+        model: BaseChatModel,
+        bind_kwargs: dict[str, Any],
+        *,
+        writes_code: bool,
+        tell: Callable[[RunnableConfig, Event], None],
+    ) -> SurfaceModel:
+        """Return the model, shown at each call what is chosen for it.
+
+        Args:
+            model: to bind.
+            bind_kwargs: for its `bind_tools`.
+            writes_code: whether mode "auto" may let it write programs.
+            tell: is told when a thread's surface is chosen first, and when it changes.
+        """
+        bound, unfit = bind_surfaces(model, self.shown, bind_kwargs)
+        if not writes_code:
+            unfit |= {"code": _NO_WRITER, "mixed": _NO_WRITER}
+
+        def choose(config: RunnableConfig, input: LanguageModelInput) -> tuple[Surface, dict[str, str]]:
+            surface, route = self.choose(
+                config, lambda: read_state(config) or input, lambda: self.history(input), unfit
+            )
+            if surface.kind not in bound:
+                surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
+            if surface.kind != "json":
+                self._warn()
+            if surface.kind != self._last(input):
+                event = {"surface": surface.kind, "reason": surface.reason, "route": route}
+                tell(config, {"type": "callgate.surface", **event})
+            return surface, {"surface": surface.kind, "reason": surface.reason, "tools": self._tools}
+
+        return SurfaceModel(bound, choose)
+
+    def _warn(self) -> None:
+        """Warn, once, of tools that programs know too little of: when it is certain that programs are asked for."""
+        if not self._warned:
+            self._warned = True
+            warn_of_unknown_results(self._catalogue, stacklevel=4)
+
+    def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
+        """Return what the thread was shown last of these tools."""
+        messages = input.to_messages() if isinstance(input, PromptValue) else input
+        for message in () if isinstance(messages, str) else reversed(messages):
+            kind = surface_of(message, self._tools) if isinstance(message, AIMessage) else None
+            if kind is not None:
+                return kind
+        return None
+
+    def _set(self, kind: SurfaceKind, by: str) -> Surface:
+        if kind != "json":
+            self._modes.demand()
+        return Surface(kind=kind, reason=f"{kind}: {by}")
+
+    @functools.cached_property
+    def _sizes(self) -> dict[SurfaceKind, int]:
+        counter = self._router.counter if isinstance(self._router, AutoRouter) else ApproximateTokens()
+        known = dict[int, int]()
+        for tools in self.shown.values():
+            for one in tools:
+                if id(one) not in known:
+                    known[id(one)] = counter.count(json.dumps(convert_to_openai_tool(one), ensure_ascii=False))
+        return {kind: sum(known[id(one)] for one in tools) for kind, tools in self.shown.items()}
+
+    def _routed(self, messages: tuple[Message, ...], route: str | None, excluded: dict[SurfaceKind, str]) -> Surface:
+        if not self._modes.available():
+            excluded |= {"code": _NO_PROGRAMS, "mixed": _NO_PROGRAMS}
+        if self._only_code and not {"code", "mixed"} <= excluded.keys():
+            more = f" and {len(self._only_code) - _NAMED} more" if len(self._only_code) > _NAMED else ""
+            excluded["json"] = f"only programs may call {', '.join(self._only_code[:_NAMED])}{more}"
+        sizes: dict[SurfaceKind, int] = {kind: size for kind, size in self._sizes.items() if kind not in excluded}
+        facts = Facts(messages=messages, definitions=sizes, excluded=excluded, route=route)
+        surface = cast("Any", self._router.choose(facts))
+        if not isinstance(surface, Surface) or surface.kind not in sizes:
+            raise UsageError(f"the router chose {surface!r}; give a Surface of {', '.join(sizes)}")
+        return surface
