@@ -13,14 +13,14 @@
 
 Each check runs programs, or speaks with a guest itself, most of them twice: on threads and on event loops. A check that
 fails names what a driver could no longer rely on. What your sandbox cannot do is declared in `lacks`, with a reason;
-its checks skip with it. One check fails where something is declared that the sandbox can do after all.
+its checks skip with it. A warning names what is declared and can be done after all.
 
 The modules beside this one hold the checks, one concern each; `CAPABILITIES` is what may be lacking.
 """
 
-import pytest as _pytest
+import pytest
 
-_pytest.register_assert_rewrite(
+pytest.register_assert_rewrite(
     *(
         f"{__name__}.{_name}"
         for _name in (

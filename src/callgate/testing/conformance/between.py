@@ -158,7 +158,7 @@ class Between:
             for n in range(4):
                 await runner.arun(f"x = take(n={n})\nx + 0")
             deadline = time.monotonic() + case.patience
-            while len(asyncio.all_tasks()) > before and time.monotonic() < deadline:
+            while len(asyncio.all_tasks()) > before and time.monotonic() < deadline:  # noqa: ASYNC110 - none is told
                 await asyncio.sleep(0.01)
             return len(asyncio.all_tasks()) - before
 

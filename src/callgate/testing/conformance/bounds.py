@@ -7,8 +7,8 @@ import time
 
 from callgate.limits import Limits
 from callgate.outcome import Outcome
-from callgate.testing.conformance.capabilities import needs
 from callgate.testing.conformance.calls import Counting, echo
+from callgate.testing.conformance.capabilities import needs
 from callgate.testing.conformance.case import Case
 from callgate.testing.conformance.ways import once
 from callgate.tools import tool
@@ -65,13 +65,15 @@ class Bounds:
 
     def test_what_a_killed_program_printed_is_there(self, case: Case) -> None:
         """Lines that were printed before a program is ended from outside are not lost."""
-        outcome = case.run("for n in range(50): print('line', n)\nwhile True: pass", limits=case.bounded(seconds=case.brief))
+        outcome = case.run(
+            "for n in range(50): print('line', n)\nwhile True: pass", limits=case.bounded(seconds=case.brief)
+        )
         assert outcome.stdout == "".join(f"line {n}\n" for n in range(50))
 
     @needs("cpu_seconds")
     def test_limit_cpu_seconds(self, case: Case) -> None:
         """Processor time is bounded on its own, and waiting costs none."""
-        limits = case.bounded(cpu_seconds=0.3)
+        limits = case.bounded(seconds=10 * case.brief, cpu_seconds=0.3)
         assert case.value("import time\ntime.sleep(0.4)\n'rested'", limits=limits) == "rested"
         limited(case, "while True: pass", "cpu_seconds", limits=limits)
 
@@ -133,7 +135,7 @@ class Bounds:
         assert most[0] == 3
 
     def test_limit_frame_mb(self, case: Case) -> None:
-        """An argument, a result or a value that is too large is refused with that limit, on whichever side it arises."""
+        """An argument, a result or a value that is too large is refused with that limit, on either side."""
 
         @tool(effect="read")
         def large() -> str:

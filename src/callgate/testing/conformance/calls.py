@@ -61,8 +61,9 @@ async def work(n):
     return [n, [await take(n=n * 10 + i) for i in range(5)]]
 async def main():
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work(n)) for n in range(6)]
-    return [one.result() for one in tasks]
+        tasks = [group.create_task(work(n)) for n in range(5)]
+        alone = group.create_task(take(n=100))
+    return [[one.result() for one in tasks], alone.result(), await asyncio.gather(*[take(n=200 + n) for n in range(3)])]
 asyncio.run(main())
 """
 
@@ -109,10 +110,11 @@ class Calls:
         assert sorted(counting.taken) == [n * 10 + i for n in range(6) for i in range(5)]
 
     def test_tasks_get_their_own_answers(self, case: Case) -> None:
-        """Thirty calls out of six tasks of asyncio: each task sees what it asked for."""
+        """Calls in tasks of asyncio, as tasks, and in `gather`: each sees what it asked for."""
         counting = Counting()
-        assert case.value(TASKS, counting.tool) == [[n, [n * 10 + i for i in range(5)]] for n in range(6)]
-        assert len(counting.taken) == 30
+        expected = [[n, [n * 10 + i for i in range(5)]] for n in range(5)]
+        assert case.value(TASKS, counting.tool) == [expected, 100, [200, 201, 202]]
+        assert len(counting.taken) == 29
 
     @once
     def test_a_slow_tool_is_waited_for(self, case: Case) -> None:
@@ -134,7 +136,9 @@ class Calls:
     @once
     def test_an_unknown_tool_is_refused(self, case: Case) -> None:
         """A name that is made up at run time is `UnknownTool`, a subclass of `Refused`."""
-        program = "try:\n    call_tool('ec' + 'ho2')\nexcept UnknownTool as e:\n    found = isinstance(e, Refused)\nfound"
+        program = (
+            "try:\n    call_tool('ec' + 'ho2')\nexcept UnknownTool as e:\n    found = isinstance(e, Refused)\nfound"
+        )
         assert case.value(program, echo) is True
 
     @once

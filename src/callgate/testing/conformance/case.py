@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from callgate.codec import JSON
 from callgate.limits import Limits
@@ -30,7 +30,7 @@ from callgate.sandboxes.frames import Frames
 __all__ = ["WALL", "Case", "Hooks", "Peer", "Runs", "Said", "Watched", "Way"]
 
 T = TypeVar("T")
-Way = Literal["sync", "async"]
+Way: TypeAlias = Literal["sync", "async"]
 
 WALL = 1_800_000_000.0
 """The wall clock of guests that a check speaks with itself, in seconds since 1970."""
@@ -39,9 +39,9 @@ WALL = 1_800_000_000.0
 class Hooks(Protocol):
     """What the suite cannot know of a sandbox, or do to it, by itself; see `SandboxConformance`."""
 
-    patience: float
-    brief: float
-    raw: str
+    patience: ClassVar[float]
+    brief: ClassVar[float]
+    raw: ClassVar[str]
 
     def lose(self, sandbox: Sandbox) -> None:
         """Make a sandbox go away."""
@@ -238,7 +238,8 @@ class Case:
     """
 
     def __init__(self, sandbox: Sandbox, way: Way, *, new: Callable[[], Sandbox], hooks: Hooks) -> None:
-        self.sandbox, self.way = sandbox, way
+        self.sandbox = sandbox
+        self.way: Way = way
         self.patience, self.brief, self.raw = hooks.patience, hooks.brief, hooks.raw
         self.lose, self.leftovers = hooks.lose, hooks.leftovers
         self._new = new
@@ -250,7 +251,7 @@ class Case:
 
     def bounded(self, **bounds: Any) -> Limits:
         """Return the same limits, with some bounds of one's own."""
-        return Limits(**{"seconds": self.patience, **bounds})
+        return Limits(**cast("dict[str, Any]", {"seconds": self.patience, **bounds}))
 
     def runner(self, *tools: Any, limits: Limits | None = None, sandbox: Sandbox | None = None, **options: Any) -> Runs:
         """Return a runner in this sandbox, or another one."""

@@ -38,7 +38,7 @@ class Crowd:
         counting = Counting()
         runner = case.runner(counting.tool)
         with ThreadPoolExecutor(MANY) as pool:
-            outcomes = list(pool.map(lambda n: runner.run(PROGRAM.format(n=n)), range(MANY)))
+            outcomes = list(pool.map(runner.run, [PROGRAM.format(n=n) for n in range(MANY)]))
         check(outcomes, counting)
 
     @once
@@ -63,7 +63,7 @@ class Crowd:
 
         runner = case.runner(meet)
         with ThreadPoolExecutor(4) as pool:
-            outcomes = list(pool.map(lambda n: runner.run(f"x = meet(n={n})\nx + 0"), range(4)))
+            outcomes = list(pool.map(runner.run, [f"x = meet(n={n})\nx + 0" for n in range(4)]))
         assert [outcome.value for outcome in outcomes] == [0, 1, 2, 3]
 
     def test_a_busy_program_holds_up_no_other(self, case: Case) -> None:

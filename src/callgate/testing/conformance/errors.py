@@ -10,8 +10,12 @@ __all__ = ["Errors"]
 
 FAULTS = {
     "at the top": ("x = 1\n1 / 0", "ZeroDivisionError", "division by zero", 2),
-    "in functions": ("def a(): return b()\ndef b():\n    return [][0]\na()", "IndexError", "list index out of range", 3),
-    "in the library": ("import json\njson.loads('x')", "JSONDecodeError", "Expecting value: line 1 column 1 (char 0)", 2),
+    "in functions": (
+        "def a(): return b()\ndef b():\n    return [][0]\na()", "IndexError", "list index out of range", 3
+    ),
+    "in the library": (
+        "import json\njson.loads('x')", "JSONDecodeError", "Expecting value: line 1 column 1 (char 0)", 2
+    ),
     "in a coroutine": ("import asyncio\nasync def f():\n    {}['k']\nasyncio.run(f())", "KeyError", "'k'", 3),
     "in a task": (
         "import asyncio\nasync def f():\n    {}['k']\nawait asyncio.gather(f())", "KeyError", "'k'", 3
@@ -106,7 +110,10 @@ except ValueError: print(traceback.format_exc())
     @once
     def test_a_syntax_error_of_text_that_a_program_runs_is_its_own(self, case: Case) -> None:
         """`exec` of bad text raises in the program, which may catch it."""
-        assert case.value("try:\n    exec('if:')\nexcept SyntaxError as error:\n    kind = error.msg\nkind") == "invalid syntax"
+        assert (
+            case.value("try:\n    exec('if:')\nexcept SyntaxError as error:\n    kind = error.msg\nkind")
+            == "invalid syntax"
+        )
 
     @once
     def test_an_uncaught_refusal_fails_the_program(self, case: Case) -> None:

@@ -40,7 +40,9 @@ open('/out/empty', 'w').close()
     @needs("artifacts")
     def test_a_large_file_comes_back(self, case: Case) -> None:
         """Four megabytes."""
-        program = "with open('/out/large', 'wb') as file:\n    for n in range(4096): file.write(n.to_bytes(4, 'big') * 256)"
+        program = (
+            "with open('/out/large', 'wb') as file:\n    for n in range(4096): file.write(n.to_bytes(4, 'big') * 256)"
+        )
         assert files(case.run(program))["large"] == b"".join(n.to_bytes(4, "big") * 256 for n in range(4096))
 
     @once

@@ -42,7 +42,7 @@ FLOODS = {
     "a length": f"raw({(1 << 31).to_bytes(4, 'big')!r})\nwhile True: raw(b'x' * 65_536)",
     "calls": (
         "n = 0\nwhile True:\n    n += 1\n"
-        "    body = b'{\"call\":%d,\"tool\":\"take\",\"args\":{\"m\":1}}' % n\n"
+        '    body = b\'{"call":%d,"tool":"take","args":{"m":1}}\' % n\n'
         "    raw(len(body).to_bytes(4, 'big') + body)"
     ),
 }
@@ -99,7 +99,13 @@ class Hostile:
     @needs("frames")
     def test_what_a_guest_says_of_its_error_is_cut(self, case: Case) -> None:
         """Names, texts and lines that it makes up stay short, plain, and of the form they should have."""
-        error = {"type": "T" * 9_000, "text": "\u202e" + "x" * 50_000, "line": "1", "trace": [["x"], 5], "limit": ["no"]}
+        error = {
+            "type": "T" * 9_000,
+            "text": "\u202e" + "x" * 50_000,
+            "line": "1",
+            "trace": [["x"], 5],
+            "limit": ["no"],
+        }
         end = '{"end":{"value":null,"error":' + frame(error)[4:].decode() + ',"printed":0}}'  # type: ignore[arg-type]
         data = len(end).to_bytes(4, "big") + end.encode()
         outcome = self._run(case, f"raw({data!r})\nwhile True: pass", Counting())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from callgate.codec import JSON
+from callgate.testing.conformance.calls import echo
 from callgate.testing.conformance.case import Case
 from callgate.testing.conformance.ways import once
 from callgate.tools import tool
@@ -11,20 +12,16 @@ __all__ = ["Values"]
 
 EDGES: list[JSON] = [
     None, True, False, 0, -1, 2**31, 2**53 + 1, -(2**63), 10**400, 0.0, -0.0, 0.1, 5e-324, 1.7976931348623157e308, 1e22,
-    "", " ", "\0", "\n\r\t", "\x7f\x80\x9f", "\u2028\u2029", "\u202e", "\ufeff", "\uffff", "é", "e\u0301", "中", "😀", "👩‍👩‍👧",
+    "", " ", "\0", "\n\r\t", "\x7f\x80\x9f", "\u2028\u2029", "\u202e", "\ufeff", "\uffff",
+    "é", "e\u0301", "中", "😀", "👩‍👩‍👧",
     '"', "\\", "\\u0000", "</script>", "{}", "null", "a" * 70_000, "\0" * 3_000, "😀" * 9_000, [], {}, [[]], [{}],
-    {"": {"": ""}}, {"\0": 1, "__proto__": 2, "a b": 3, "value": 4, "é": 5, "😀": 6}, [None, [True, [1, ["x"]]]], list(range(3_000)),
+    {"": {"": ""}}, {"\0": 1, "__proto__": 2, "a b": 3, "value": 4, "é": 5, "😀": 6}, [None, [True, [1, ["x"]]]],
+    list(range(3_000)),
 ]  # fmt: skip
 """Each of them is itself after crossing both ways."""
 
 SIZES = (1, 2, 3, 4, 5, 7, 100, 1_000, 4_095, 4_096, 4_097, 16_384, 32_767, 32_768, 65_535, 65_536, 65_537, 200_000)
 """Characters of text around what transports cut at."""
-
-
-@tool(effect="read")
-def echo(value: JSON) -> JSON:
-    """Return the value."""
-    return value
 
 
 @tool(effect="read")
@@ -102,13 +99,14 @@ wrong
     def test_nesting_crosses_up_to_its_bound(self, case: Case) -> None:
         """Ninety levels cross; a hundred and fifty are refused as arguments and shown as text as a value."""
         assert case.value(f"found = echo(value={nested(90)!r})\nfound", echo) == nested(90)
-        program = "x = 0\nfor _ in range(150): x = [x]\ntry:\n    echo(value=x)\nexcept InvalidArguments:\n    y = 'refused'\ny"
+        deep = "x = 0\nfor _ in range(150): x = [x]\n"
+        program = f"{deep}try:\n    echo(value=x)\nexcept InvalidArguments:\n    y = 'refused'\ny"
         assert case.value(program, echo) == "refused"
-        assert case.value("x = 0\nfor _ in range(150): x = [x]\nx")[:3] == "[[["
+        assert case.value(f"{deep}x")[:3] == "[[["
 
     @once
     def test_what_json_cannot_carry_is_refused_as_an_argument(self, case: Case) -> None:
-        """NaN, Infinity, lone surrogates, keys that are no text, objects and endless numbers raise `InvalidArguments`."""
+        """NaN, Infinity, lone surrogates, keys that are no text, objects, numbers too long raise `InvalidArguments`."""
         program = """
 refused = []
 for one in (float('nan'), float('inf'), '\\ud800', {1: 2}, object(), 10 ** 5000):
