@@ -11,7 +11,6 @@ from typing import Any, cast
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
-from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from callgate import Artifact, Call, CodeRunner, Journal, Outcome
@@ -26,7 +25,7 @@ from callgate_langchain.guards import is_dict
 from callgate_langgraph.approvals import Approvals, Question, Setting
 from callgate_langgraph.beside import Beside, Identity
 from callgate_langgraph.call_limits import CallBudget
-from callgate_langgraph.forms import Output, storable
+from callgate_langgraph.forms import Output, Pipeline, storable
 from callgate_langgraph.inner import InnerCalls
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.lift import lift, number_of
@@ -53,7 +52,7 @@ class CodeAction:
     """Over the node run's store."""
     tool: BaseTool
     """`execute_code` itself, so that callbacks and streams see it start and end like any tool."""
-    node: ToolNode
+    node: Pipeline
     """Of stand-ins of the user's tools, for the inner calls."""
     gates: Approvals
     keeping: Keeping

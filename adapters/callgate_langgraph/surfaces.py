@@ -171,7 +171,7 @@ class Surfaces:
         """Warn, once, of tools that programs know too little of: when it is certain that programs are asked for."""
         if not self._warned:
             self._warned = True
-            warn_of_unknown_results(self._catalogue, stacklevel=4)
+            warn_of_unknown_results(self._catalogue, stacklevel=5)
 
     def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
         """Return what the thread was shown last of these tools."""
