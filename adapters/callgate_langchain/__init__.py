@@ -1,4 +1,8 @@
-"""callgate for LangChain: its tools in neutral form."""
+"""callgate for LangChain: its tools in neutral form, and a middleware for agents of `create_agent`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 try:
     from callgate_langchain.convert import from_langchain
@@ -7,4 +11,20 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("callgate_langchain needs langchain-core: pip install 'callgate[langchain]'") from error
 
-__all__ = ["from_langchain"]
+if TYPE_CHECKING:
+    from callgate_langchain.code_act import CodeActMiddleware
+
+__all__ = ["CodeActMiddleware", "from_langchain"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs LangGraph and LangChain, of which tools alone need neither."""
+    if name != "CodeActMiddleware":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from callgate_langchain.code_act import CodeActMiddleware  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("langchain", "langgraph"):
+            raise
+        raise ImportError("CodeActMiddleware needs langchain: pip install 'callgate[create-agent]'") from error
+    return CodeActMiddleware
