@@ -81,9 +81,7 @@ def _fault(one: Middleware, allowed: Collection[str], *, outside: bool) -> str |
             f"tool {EXECUTE_CODE}"
         )
     if isinstance(one, LLMToolSelectorMiddleware | ProviderToolSearchMiddleware):
-        return (
-            f"{one.name} picks from the tools a model is shown, where CodeActMiddleware chooses; leave one of them out"
-        )
+        return f"{one.name} picks what tools the model is shown, as CodeActMiddleware does; leave one of them out"
     if outside and has_hook(one, "wrap_tool_call"):
         return f"{one.name} wraps tool calls and stands before CodeActMiddleware; put CodeActMiddleware before it"
     if has_hook(one, "after_model") and not isinstance(one, _ABOUT_MESSAGES) and one.name not in allowed:
