@@ -12,7 +12,6 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command, Send
 from pydantic import BaseModel
 
-from callgate.codec import JSON
 from callgate_langchain.guards import is_dict, is_list
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "flatten",
     "inlined_state",
     "is_messages",
-    "storable",
     "with_calls",
 ]
 
@@ -132,12 +130,3 @@ def combine(outputs: Iterable[Output], *, as_list: bool, messages_key: str) -> A
     if sends:
         combined.append(Command(graph=Command.PARENT, goto=[to for one in sends for to in one.goto]))
     return combined
-
-
-def storable(value: JSON) -> JSON:
-    """Return a value whose integers a checkpoint can hold; larger ones become text."""
-    if is_dict(value):
-        return {key: storable(item) for key, item in value.items()}
-    if is_list(value):
-        return [storable(item) for item in value]
-    return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value

@@ -147,7 +147,7 @@ def kill_everywhere(
 
 @pytest.mark.parametrize(
     ("kind", "again", "shape", "every"),
-    [("asqlite", True, "node", 36), ("postgres", False, "node", 36), ("sqlite", True, "agent", 110)],
+    [("asqlite", True, "node", 36), ("postgres", False, "node", 36), ("sqlite", True, "agent", 60)],
 )
 def test_no_kill_repeats_a_write(
     kind: str, again: bool, shape: str, every: int, lives: Lives, life_of: Callable[..., Life]
