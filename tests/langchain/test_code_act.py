@@ -11,6 +11,7 @@ from langchain_agents import CONFIG, GO, Noting, agent_of, code_act, go, model_o
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
 from langgraph.store.memory import InMemoryStore
 from langgraph_cases import (
     TOOLS,
@@ -34,7 +35,6 @@ from callgate.history import SurfaceKind
 from callgate.router import Facts, Surface
 
 both_ways = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
-direct_only = {"extras": {"allowed_callers": ["direct"]}}
 
 
 class Choosing:
@@ -161,6 +161,23 @@ def test_a_tool_keeps_what_it_writes_to_itself() -> None:
     counting = Counting()
     assert told(go(agent_of(model_of(asks(code("[count(), count()]"))), [counting]), use_async=False)) == ["[1,2]"]
     assert counting.calls == 2
+
+
+def test_what_a_program_calls_is_no_answer_of_the_agent() -> None:
+    final = tool(return_direct=True)(add.func)
+    model = model_of(asks(code("add(a=1, b=2)")))
+    state = go(agent_of(model, [final]), use_async=False)
+    assert told(state) == ["3"]
+    assert state["messages"][-1].content == "done"
+
+
+@both_ways
+def test_an_agent_is_a_part_of_another_graph(use_async: bool) -> None:
+    agent = agent_of(model_of(asks(code("add(a=1, b=2)"))), [add], agent={"name": "adder"})
+    builder: Any = StateGraph(AgentState)
+    builder.add_node("adder", agent)
+    builder.add_edge(START, "adder")
+    assert told(go(builder.compile(checkpointer=InMemorySaver()), use_async=use_async)) == ["3"]
 
 
 # ---- Commands

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents.middleware import AgentMiddleware
 from langchain_agents import CONFIG, DONE, GO, Talk, agent_of, go, model_of, told
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
@@ -55,14 +56,14 @@ class World:
 
         self.tools = [orders, note, refund, ask]
 
-    def build(self, *calls: Any, **settings: Any) -> Callable[[Any], Any]:
+    def build(self, *calls: Any, inside: Sequence[Any] = (), **settings: Any) -> Callable[[Any], Any]:
         """Return what builds an agent over a saver; its model makes these calls in one message."""
 
         def turn(messages: Any, tools: Any) -> AIMessage:
             return DONE if any(isinstance(one, ToolMessage) for one in messages) else asks(*calls)
 
         given = {"effects": {"orders": "read"}, "interrupt_on": {"refund": True}, "mode": "mixed", **settings}
-        return lambda saver: agent_of(model_of(turn, turn), self.tools, agent={"checkpointer": saver}, **given)
+        return lambda saver: agent_of(model_of(turn, turn), self.tools, *inside, agent={"checkpointer": saver}, **given)
 
 
 def decide(*decisions: Any) -> dict[str, Any]:
@@ -159,6 +160,31 @@ def test_a_gated_plain_call_that_asks_itself_meets_its_own_answers(talk_of: Call
     assert waiting(talk.say(Command(resume=1))) == "a, really?"
     assert told(talk.say(Command(resume=2))) == ["1 2"]
     assert world.done == ["ask a: 1 2"]
+
+
+def test_a_middleware_that_asks_around_a_call_meets_its_own_answer(talk_of: Callable[[Any], Talk]) -> None:
+    class Asking(AgentMiddleware):
+        def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return self.asked(request) or handler(request)
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return self.asked(request) or await handler(request)
+
+        def asked(self, request: Any) -> Any:
+            call = request.tool_call
+            if call["name"] != "note" or interrupt(call["args"]["text"]) == "yes":
+                return None
+            return ToolMessage("not noted", tool_call_id=call["id"], status="error")
+
+    world = World()
+    program = "note(text='a')\ntry:\n    note(text='b')\nexcept ToolFailed as e:\n    print(e)\nnote(text='c')"
+    talk = talk_of(lambda saver: world.build(code(program), inside=[Asking()])(saver))
+    assert waiting(talk.say(GO)) == "a"
+    assert waiting(talk.say(Command(resume="yes"))) == "b"
+    assert waiting(talk.say(Command(resume="no"))) == "c"
+    (text,) = told(talk.say(Command(resume="yes")))
+    assert "not noted" in text
+    assert world.done == ["note a", "note c"]
 
 
 @both_ways
