@@ -47,7 +47,6 @@ def beside() -> dict[str, Callable[[], Any]]:
         "ModelRetryMiddleware": shipped.ModelRetryMiddleware,
         "PIIMiddleware": lambda: shipped.PIIMiddleware("email", apply_to_tool_results=True),
         "ProviderToolSearchMiddleware": shipped.ProviderToolSearchMiddleware,
-        "ShellToolMiddleware": lambda: shipped.ShellToolMiddleware(here),
         "SummarizationMiddleware": lambda: shipped.SummarizationMiddleware(model(), trigger=("messages", 99)),
         "TodoListMiddleware": shipped.TodoListMiddleware,
     }
@@ -113,7 +112,8 @@ def agents_table() -> str:
     lines = [
         "# Beside `CodeActMiddleware`, in an agent of `create_agent`",
         "",
-        "Made in the same way. What cannot stand there is refused when the agent is built.",
+        "Made in the same way, but for ShellToolMiddleware, which would start a shell. What cannot stand there is refused",
+        "when the agent is built.",
         "",
         "| middleware | stands | for a call inside a program |",
         "| --- | --- | --- |",

@@ -51,7 +51,7 @@ def agent_being_built() -> tuple[Sequence[Any], Sequence[Middleware]] | None:
             return None
         if frame.f_code.co_name == _BUILDER and frame.f_globals.get("__name__") == _FACTORY:
             found = frame.f_locals
-            return (found["tools"], found["middleware"]) if {"tools", "middleware"} <= found.keys() else None
+            return (found["tools"], found["middleware"]) if "tools" in found and "middleware" in found else None
     return None
 
 

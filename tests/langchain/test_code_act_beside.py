@@ -40,10 +40,6 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
         [shipped.HumanInTheLoopMiddleware({"add": True})],
         "asks about no call of a program; give CodeActMiddleware its interrupt_on",
     ),
-    "human in the loop, per call": (
-        [shipped.HumanInTheLoopMiddleware({"add": True}, interrupt_mode="per_call")],
-        "asks about no call of a program",
-    ),
     "tool call limit": ([shipped.ToolCallLimitMiddleware(run_limit=3)], "counts no call of a program"),
     "tool selector": ([shipped.LLMToolSelectorMiddleware(model=MODEL)], "picks what tools the model is shown"),
     "provider tool search": ([shipped.ProviderToolSearchMiddleware()], "picks what tools the model is shown"),
