@@ -60,7 +60,9 @@ class CodeActMiddleware(AgentMiddleware[Any, Any, Any]):
 
     `execute_code` is no tool of the agent: nothing lists it, and only this middleware runs it. LangChain's rule that an
     agent ends after calls of `return_direct` tools only does not see it, either: a message that holds a program and
-    such a call, and no other, ends the agent.
+    such a call, and no other, ends the agent. A program that calls such a tool goes on.
+
+    Whatever reads the model's messages, such as a guard in `wrap_model_call` or `before_model`, finds programs as text.
 
     Args:
         sandbox: "local", or where else programs run.

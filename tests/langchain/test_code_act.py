@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import pytest
 from langchain.agents import AgentState, create_agent
 from langchain.agents.middleware import AgentMiddleware, ToolErrorMiddleware, ToolRetryMiddleware, wrap_model_call
+from langchain.agents.structured_output import ToolStrategy
 from langchain_agents import CONFIG, GO, Noting, agent_of, code_act, go, model_of, told
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
@@ -21,6 +22,7 @@ from langgraph_cases import (
     call_id,
     code,
     from_store,
+    hand_over,
     of_runtime,
     recall,
     refusing,
@@ -29,10 +31,12 @@ from langgraph_cases import (
     several,
     whole_state,
 )
+from pydantic import BaseModel
 
 from callgate import UsageError
 from callgate.history import SurfaceKind
 from callgate.router import Facts, Surface
+from callgate.testing import ScriptedChatModel
 
 both_ways = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
 
@@ -198,6 +202,33 @@ def test_updates_of_tools_are_seen_by_later_calls_and_become_the_agents(use_asyn
     assert {key: state[key] for key in kept} == kept
     assert '"total":5' in told(state)[0]
     assert [one.tool_call_id for one in state["messages"] if isinstance(one, ToolMessage)] == ["c1"]
+
+
+@both_ways
+def test_a_program_hands_over_to_another_agent(use_async: bool) -> None:
+    agent = agent_of(model_of(asks(code("hand_over(agent='other')"))), [hand_over])
+    builder: Any = StateGraph(AgentState)
+    builder.add_node("one", agent, destinations=("other",))
+    builder.add_node("other", lambda state: {"messages": [AIMessage("other here")]})
+    builder.add_edge(START, "one")
+    state = go(builder.compile(checkpointer=InMemorySaver()), use_async=use_async)
+    assert [one.type for one in state["messages"]] == ["human", "ai", "tool", "ai"]
+    assert told(state) == ['"over to other"']
+    assert state["messages"][-1].content == "other here"
+
+
+@both_ways
+def test_structured_output_is_asked_for_beside_code(use_async: bool) -> None:
+    class Sum(BaseModel):
+        """The sum."""
+
+        value: int
+
+    model = ScriptedChatModel(turns=[asks(code("add(a=1, b=2)")), asks(("Sum", {"value": 3}, "s1"))])
+    state = go(agent_of(model, [add], agent={"response_format": ToolStrategy(Sum)}), use_async=use_async)
+    assert model.tools_seen() == [["execute_code", "Sum"]] * 2
+    assert state["structured_response"] == Sum(value=3)
+    assert surfaces(state) == ["code", "code"]
 
 
 # ---- json
