@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pricing import count, exact_without_network, price
 
 from callgate import UsageError, cli
@@ -163,6 +165,29 @@ def test_programs_are_python() -> None:
     literal = [says("", *((str(at), "get", {"a": at, "b": "same"}) for at in range(3)))]
     (stretch,) = (one for one in parts_of(literal) if not isinstance(one, Message))
     assert list(loops_of(stretch)) == ["r = [get(a=0, b='same') for x in [1, 2]]"]
+
+
+ids = st.sampled_from(["a", "b", ""])
+arguments = st.sampled_from(
+    ["{}", '{"a": 1}', '{"a": "W-551"}', "[1, [2]]", '"text"', "no json", "", "[" * 900 + "]" * 900, '{"a": "\\ud800"}']
+)
+calls = st.builds(ModelCall, id=ids, name=st.sampled_from(["find", "get-all"]), arguments=arguments)
+texts = st.sampled_from(["", "W-551", "some words", "[1, 2]"])
+conversations = st.lists(
+    st.builds(Message, role=st.sampled_from(["user", "system"]), text=texts)
+    | st.builds(Message, role=st.just("assistant"), text=texts, calls=st.lists(calls, max_size=3).map(tuple))
+    | st.builds(Message, role=st.just("tool"), text=texts, answers=ids),
+    max_size=12,
+)
+
+
+@given(conversations)
+def test_whatever_a_conversation_is_it_is_priced_and_the_parts_add_up(messages: list[Message]) -> None:
+    found = of(messages)
+    assert found.was.tokens == cost(messages, AS_JSON)
+    assert found.answer.requests <= found.shown.requests == found.parallel.requests <= found.was.requests + found.calls
+    for bound in (found.shown, found.answer):
+        assert bound.saving.total == found.was.tokens - bound.tokens
 
 
 def test_a_conversation_in_code_mode_is_refused() -> None:

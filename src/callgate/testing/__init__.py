@@ -1,19 +1,22 @@
 """Aids for tests, ours and those of users."""
 
+import importlib as _importlib
 import typing as _typing
 
 from callgate.testing.fake import FakeSandbox
 
 if _typing.TYPE_CHECKING:
+    from callgate.testing.conformance import SandboxConformance
     from callgate.testing.models import ScriptedChatModel
 
-__all__ = ["FakeSandbox", "ScriptedChatModel"]
+__all__ = ["FakeSandbox", "SandboxConformance", "ScriptedChatModel"]
+
+_LAZY = {"SandboxConformance": "conformance", "ScriptedChatModel": "models"}
+"""Name to its module, which needs more than callgate does."""
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """Import what needs LangChain only when it is asked for."""
-    if name != "ScriptedChatModel":
+    """Import what needs pytest or LangChain only when it is asked for."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from callgate.testing.models import ScriptedChatModel  # noqa: PLC0415
-
-    return ScriptedChatModel
+    return getattr(_importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
