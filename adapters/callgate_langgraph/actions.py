@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool, StructuredTool
-from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from callgate import Artifact, Call, CodeRunner, Journal, Outcome
+from callgate import Call, CodeRunner, Journal, Outcome
 from callgate.action import kept_key
 from callgate.codec import JSON, decode
 from callgate.finished import arguments_in, handles_in, is_over, outcome_of
-from callgate.outcome import CallRecord
 from callgate.reach import reach
 from callgate.recording import kept_handles, read_recording
 from callgate.surface import EXECUTE_CODE
+from callgate_langchain.answers import artifact_of
 from callgate_langchain.guards import is_dict
 from callgate_langgraph.approvals import Approvals, Question, Setting
 from callgate_langgraph.beside import Beside, Identity
 from callgate_langgraph.call_limits import CallBudget
-from callgate_langgraph.forms import Output, storable
+from callgate_langgraph.forms import Output, Pipeline
 from callgate_langgraph.inner import InnerCalls
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.lift import lift, number_of
@@ -35,9 +33,6 @@ from callgate_langgraph.steps import Steps, read_lines
 from callgate_langgraph.turn import Turn
 
 __all__ = ["CodeAction", "admit", "current_setting", "execute_code_tool"]
-
-_SHOWN_VALUE = 2_000
-"""Characters of a call's result that the artifact repeats beside the journal."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +48,7 @@ class CodeAction:
     """Over the node run's store."""
     tool: BaseTool
     """`execute_code` itself, so that callbacks and streams see it start and end like any tool."""
-    node: ToolNode
+    node: Pipeline
     """Of stand-ins of the user's tools, for the inner calls."""
     gates: Approvals
     keeping: Keeping
@@ -263,16 +258,7 @@ class CodeAction:
 
     def message(self, outcome: Outcome) -> ToolMessage:
         """Return the answer to the model."""
-        artifact: dict[str, Any] = {
-            "status": outcome.status,
-            "error": asdict(outcome.error) if outcome.error is not None else None,
-            "limit": outcome.limit,
-            "calls": [_plain(one) for one in outcome.calls],
-            "truncated": [asdict(one) for one in outcome.truncated],
-            "artifacts": [_file(one) for one in outcome.artifacts],
-            "left_out": [asdict(one) for one in outcome.left_out],
-            "journal_head": outcome.journal.head,
-        }
+        artifact = artifact_of(outcome)
         if self.gates:
             artifact["reachable"] = self.reachable(outcome.journal.header["program"])
         if self.keeping.lasting:
@@ -360,19 +346,3 @@ def _fault(call: ToolCall) -> ToolMessage | None:
         tool_call_id=cast(str, call["id"]),
         status="error",
     )
-
-
-def _file(one: Artifact) -> dict[str, JSON]:
-    """Return a file as a dict, its data in base64, for a checkpoint holds what JSON does."""
-    return {"name": one.name, "size": one.size, "digest": one.digest, "data": base64.b64encode(one.data).decode()}
-
-
-def _plain(call: CallRecord) -> dict[str, JSON]:
-    """Return a call as a dict; large arguments and a large result stand only in the journal, some results nowhere."""
-    fields = asdict(call)
-    arguments, text = fields.pop("arguments_text"), fields.pop("result")
-    if len(arguments) <= _SHOWN_VALUE:
-        fields["arguments"] = call.arguments
-    if fields.pop("held") and (text is None or len(text) <= _SHOWN_VALUE):
-        fields["value"] = call.value
-    return storable(fields)

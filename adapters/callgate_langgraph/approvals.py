@@ -21,8 +21,9 @@ from callgate.codec import JSON, decode, encode
 from callgate.decisions import Decision, outcomes_of, parse_decision
 from callgate.outcome import visible
 from callgate.policy import Approval, InterruptOn, approvals, shown_digest
+from callgate_langchain.answers import storable
 from callgate_langchain.guards import is_dict, is_list
-from callgate_langgraph.forms import Output, storable
+from callgate_langgraph.forms import Output
 from callgate_langgraph.lift import map_answer
 
 __all__ = ["Approvals", "Question", "Setting", "Unfit", "instead_of_result", "request", "with_notice"]

@@ -15,7 +15,7 @@ from callgate.router import Surface
 from callgate.surface import EXECUTE_CODE
 from callgate_langchain.history import RECORD
 
-__all__ = ["Choose", "SurfaceModel", "bind_surfaces", "tool_name"]
+__all__ = ["Choose", "SurfaceModel", "bind_surfaces", "named_by", "recorded", "tool_name"]
 
 Bound = Runnable[LanguageModelInput, AIMessage]
 Choose = Callable[[RunnableConfig, LanguageModelInput], tuple[Surface, dict[str, str]]]
@@ -36,14 +36,14 @@ class SurfaceModel(Runnable[LanguageModelInput, AIMessage]):
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         """Call the model; see `Runnable.invoke`."""
         bound, record = self._bound(config, input)
-        return _recorded(bound.invoke(input, config, **kwargs), record)
+        return recorded(bound.invoke(input, config, **kwargs), record)
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
         """Call the model; see `Runnable.ainvoke`."""
         bound, record = self._bound(config, input)
-        return _recorded(await bound.ainvoke(input, config, **kwargs), record)
+        return recorded(await bound.ainvoke(input, config, **kwargs), record)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -52,7 +52,7 @@ class SurfaceModel(Runnable[LanguageModelInput, AIMessage]):
         bound, record = self._bound(config, input)
         chunks = iter(bound.stream(input, config, **kwargs))
         for first in chunks:
-            yield _recorded(first, record)
+            yield recorded(first, record)
             yield from chunks
 
     async def astream(
@@ -62,7 +62,7 @@ class SurfaceModel(Runnable[LanguageModelInput, AIMessage]):
         bound, record = self._bound(config, input)
         first = True
         async for chunk in bound.astream(input, config, **kwargs):
-            yield _recorded(chunk, record) if first else chunk
+            yield recorded(chunk, record) if first else chunk
             first = False
 
     def _bound(self, config: RunnableConfig | None, input: LanguageModelInput) -> tuple[Bound, dict[str, str]]:
@@ -70,7 +70,7 @@ class SurfaceModel(Runnable[LanguageModelInput, AIMessage]):
         return self._surfaces[surface.kind], record
 
 
-def _recorded(message: AIMessage, record: dict[str, str]) -> AIMessage:
+def recorded(message: AIMessage, record: dict[str, str]) -> AIMessage:
     """Return a copy with the record: the message itself may be another's, of a cache for instance."""
     return message.model_copy(update={"response_metadata": {**message.response_metadata, RECORD: record}})
 
@@ -88,7 +88,7 @@ def bind_surfaces(
         shown: what each surface shows.
         bind_kwargs: for `model.bind_tools`.
     """
-    chosen = _name_of(bind_kwargs.get("tool_choice"))
+    chosen = named_by(bind_kwargs.get("tool_choice"))
     names = {kind: {tool_name(one) for one in tools} for kind, tools in shown.items()}
     without = {key: value for key, value in bind_kwargs.items() if key != "tool_choice"}
     bound, unfit = dict[SurfaceKind, Bound](), dict[SurfaceKind, str]()
@@ -102,12 +102,12 @@ def bind_surfaces(
     return bound, unfit
 
 
-def _name_of(choice: Any) -> str | None:
+def named_by(choice: Any) -> str | None:
     """Return the tool a tool_choice names, in any of the vendors' forms."""
     if not isinstance(choice, Mapping):
         return choice if isinstance(choice, str) else None
     fields = cast("Mapping[str, Any]", choice)
-    return _name_of(fields.get("function")) or fields.get("name")
+    return named_by(fields.get("function")) or fields.get("name")
 
 
 def tool_name(tool: Any) -> str:

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.types import Command, Send
 from pydantic import BaseModel
 
-from callgate.codec import JSON
 from callgate_langchain.guards import is_dict, is_list
 
-__all__ = ["Output", "calls_in", "combine", "flatten", "inlined_state", "is_messages", "storable", "with_calls"]
+__all__ = [
+    "Output",
+    "Pipeline",
+    "calls_in",
+    "combine",
+    "flatten",
+    "inlined_state",
+    "is_messages",
+    "with_calls",
+]
 
 Output: TypeAlias = "ToolMessage | Command[Any]"
 """What one tool call gives back; it may give several."""
+
+
+class Pipeline(Protocol):
+    """Runs tool calls with all that the user has put around them: a ToolNode, or the rest of an agent's middleware."""
+
+    @property
+    def tools_by_name(self) -> Mapping[str, BaseTool]:
+        """The tools."""
+        ...
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None) -> Any:
+        """Run the calls of an input; see `ToolNode`."""
+        ...
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None) -> Any:
+        """The awaitable twin of `invoke`."""
+        ...
 
 
 def calls_in(input: Any, messages_key: str) -> Sequence[ToolCall]:
@@ -103,12 +130,3 @@ def combine(outputs: Iterable[Output], *, as_list: bool, messages_key: str) -> A
     if sends:
         combined.append(Command(graph=Command.PARENT, goto=[to for one in sends for to in one.goto]))
     return combined
-
-
-def storable(value: JSON) -> JSON:
-    """Return a value whose integers a checkpoint can hold; larger ones become text."""
-    if is_dict(value):
-        return {key: storable(item) for key, item in value.items()}
-    if is_list(value):
-        return [storable(item) for item in value]
-    return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value

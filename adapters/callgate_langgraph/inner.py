@@ -9,13 +9,12 @@ from langchain_core.messages import ToolCall
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
-from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from callgate import Call, Tool, ToolFailed, ToolWaits, UsageError
 from callgate_langchain.raw import Capture, capture, text_of
 from callgate_langgraph.beside import Beside
-from callgate_langgraph.forms import Output, flatten, is_messages, with_calls
+from callgate_langgraph.forms import Output, Pipeline, flatten, is_messages, with_calls
 from callgate_langgraph.interrupts import Interrupted, Scope, scoped
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.lift import answer_in, without_answer
@@ -40,7 +39,7 @@ class InnerCalls:
 
     def __init__(
         self,
-        node: ToolNode,
+        node: Pipeline,
         state: SeenState,
         *,
         beside: Beside,

@@ -68,7 +68,7 @@ class Modes:
         if self.pins_programs:
             self.demand()
         elif "auto" in modes:
-            self.available(stacklevel=4)
+            self.available(stacklevel=5)
 
     def wanted(self, config: RunnableConfig, state: Callable[[], Any]) -> Wanted:
         """Return what the user wants of a run.

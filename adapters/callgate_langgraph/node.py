@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,35 +13,23 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
 
-from callgate import Catalogue, CodeRunner, JournalStore, Ledger, Limits, MemoryJournal, UsageError
+from callgate import JournalStore, Ledger, Limits
 from callgate.policy import InterruptOn
-from callgate.router import AutoRouter, Router, Surface
+from callgate.router import Router, Surface
 from callgate.runner import Event
-from callgate.sandboxes.shared import WhereToRun, resolve_sandbox
+from callgate.sandboxes.shared import WhereToRun
 from callgate.stubs import ArgumentProse
-from callgate.surface import EXECUTE_CODE
 from callgate.tools import Effect
-from callgate_langchain import from_langchain
 from callgate_langchain.hooks import AsyncToolCallWrapper, ToolCallHooks, ToolCallWrapper
 from callgate_langchain.raw import capturing
 from callgate_langchain.sources import LangChainTools, listed
-from callgate_langgraph.actions import CodeAction, admit, current_setting, execute_code_tool
-from callgate_langgraph.approvals import Approvals, Setting
-from callgate_langgraph.batch import Batch
-from callgate_langgraph.beside import Beside
-from callgate_langgraph.call_limits import CallBudget, known_limits
-from callgate_langgraph.checkpoint_journal import AfterCheckpoint, Durability, checkpoint_journal
-from callgate_langgraph.counting import Counting
-from callgate_langgraph.forms import calls_in, inlined_state, is_messages
-from callgate_langgraph.interrupts import NodeInterrupts
-from callgate_langgraph.keeping import Keeping, asking, began, keys_of, messages_in, scope_of, told
-from callgate_langgraph.memory import NodeMemory
-from callgate_langgraph.modes import Modes, Route
-from callgate_langgraph.plain import PlainCalls, may_be_plain
-from callgate_langgraph.state import channels_of, read_state
+from callgate_langgraph.approvals import Setting
+from callgate_langgraph.engine import Engine
+from callgate_langgraph.forms import calls_in, inlined_state
+from callgate_langgraph.keeping import messages_in
+from callgate_langgraph.modes import Route
+from callgate_langgraph.state import read_state
 from callgate_langgraph.steps import Steps, acarry_out, carry_out
-from callgate_langgraph.surfaces import Surfaces, shown_tools
-from callgate_langgraph.turn import Turn, ref_of
 from callgate_langgraph.upstream import RUNTIME
 
 if TYPE_CHECKING:
@@ -52,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CodeActNode"]
 
-logger = logging.getLogger("callgate")
 
 _NOT_GIVEN: Any = object()
 
@@ -152,44 +136,37 @@ class CodeActNode(Runnable[Any, Any]):
         awrap_tool_call: AsyncToolCallWrapper | None = None,
         middleware: Sequence[AgentMiddleware[Any, Any, Any]] = (),
     ) -> None:
-        if journal is not None and not all(hasattr(journal, one) for one in ("append", "read", "aappend", "aread")):
-            raise UsageError("journal: give a SqliteJournal, a MemoryJournal or another JournalStore, or None")
-        if require_durable and isinstance(journal, MemoryJournal):
-            raise UsageError("require_durable: a MemoryJournal ends with the process; give a SqliteJournal, or None")
         given: dict[str, Any] = {"name": name, "tags": tags, "messages_key": messages_key}
         hooks = _hooks_of(middleware)
         given |= {"wrap_tool_call": hooks.chained(wrap_tool_call), "awrap_tool_call": hooks.achained(awrap_tool_call)}
         if handle_tool_errors is not _NOT_GIVEN:
             given["handle_tool_errors"] = handle_tool_errors
-        self.name, self.tags = name, tags
-        self._messages_key, self._on_event = messages_key, on_event
-        self._journal, self._seal, self._require_durable = journal, journal_key, require_durable
-        self._memory = NodeMemory()
+        self.name, self.tags, self._messages_key = name, tags, messages_key
         given_tools = listed(tools)
         self._plain = ToolNode(given_tools, **given)
-        ready = list(self._plain.tools_by_name.values())
-        if EXECUTE_CODE in self._plain.tools_by_name:
-            raise UsageError(f"a tool is called {EXECUTE_CODE!r}, which is the code action's own name; rename it")
-        self._inner = ToolNode([capturing(one) for one in ready], **given)
-        catalogue = Catalogue(from_langchain(ready, effects))
-        self._call_limits = known_limits(hooks.limits, self._plain.tools_by_name)
-        self._gates = Approvals(hooks.with_interrupt_on(interrupt_on), catalogue, self._plain.tools_by_name)
-        self._runner = CodeRunner(
-            catalogue,
-            sandbox=(where := resolve_sandbox(sandbox)),
+        self._inner = ToolNode([capturing(one) for one in self._plain.tools_by_name.values()], **given)
+        self._engine = Engine(
+            given_tools,
+            self._plain.tools_by_name,
+            interrupt_on=hooks.with_interrupt_on(interrupt_on),
+            call_limits=hooks.limits,
+            effects=effects,
+            sandbox=sandbox,
+            mode=mode,
+            routes=routes,
+            route=route,
+            router=router,
+            ledger=ledger,
+            argument_prose=argument_prose,
             limits=limits,
-            interrupt_on=self._gates.for_programs(current_setting),
-            admit=admit if self._call_limits else None,
+            journal=journal,
             journal_key=journal_key,
-            on_event=self._tell,
+            require_durable=require_durable,
+            on_event=on_event,
+            messages_key=messages_key,
         )
-        self._execute_code = execute_code_tool()
-        shown = shown_tools(given_tools, ready, catalogue, argument_prose)
-        modes = Modes(mode, routes, route, sandbox=where)
-        self._surfaces = Surfaces(shown, catalogue, modes, router or AutoRouter())
-        self.ledger = ledger or Ledger()
+        self.ledger = self._engine.ledger
         """What the code actions of this process cost, beside what their calls would have cost as JSON."""
-        self._counting = Counting(self.ledger, ready, self._surfaces, messages_key)
 
     @property
     def tools_by_name(self) -> dict[str, BaseTool]:
@@ -212,8 +189,8 @@ class CodeActNode(Runnable[Any, Any]):
         def state() -> Any:
             return read_state(config) or input
 
-        surface, _ = self._surfaces.choose(
-            config, state, lambda: self._surfaces.history(messages_in(state(), self._messages_key))
+        surface, _ = self._engine.surfaces.choose(
+            config, state, lambda: self._engine.surfaces.history(messages_in(state(), self._messages_key))
         )
         return surface
 
@@ -233,9 +210,9 @@ class CodeActNode(Runnable[Any, Any]):
         """
 
         def tell(config: RunnableConfig, event: Event) -> None:
-            self._tell_from(config.get("configurable", {}).get(RUNTIME), event)
+            self._engine.tell(config.get("configurable", {}).get(RUNTIME), event)
 
-        return self._surfaces.bind(model, bind_kwargs, writes_code=writes_code, tell=tell)
+        return self._engine.surfaces.bind(model, bind_kwargs, writes_code=writes_code, tell=tell)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the tool calls of an input; see `ToolNode`.
@@ -245,24 +222,16 @@ class CodeActNode(Runnable[Any, Any]):
             Exception: what ToolNode raises of plain calls.
         """
         calls = calls_in(input, self._messages_key)
-        if not self._concerns(calls, config):
+        if not self._engine.concerns(calls, config):
             return self._plain.invoke(input, config, **kwargs)
         return carry_out(self._entered(calls, input, config, kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """The awaitable twin of `invoke`."""
         calls = calls_in(input, self._messages_key)
-        if not self._concerns(calls, config):
+        if not self._engine.concerns(calls, config):
             return await self._plain.ainvoke(input, config, **kwargs)
         return await acarry_out(self._entered(calls, input, config, kwargs))
-
-    def _concerns(self, calls: Sequence[ToolCall], config: RunnableConfig | None) -> bool:
-        """Say whether any call is more than a plain one that nobody counts, refuses, is asked about, or was."""
-        gates, catalogue = self._gates, self._runner.catalogue
-        names = [call["name"] for call in calls]
-        concerned = any(one == EXECUTE_CODE or one in gates or not may_be_plain(one, catalogue) for one in names)
-        counted = bool(self._call_limits and calls)
-        return concerned or counted or NodeInterrupts(ensure_config(config)).resumed  # by a version that asked more
 
     def _entered(
         self, calls: Sequence[ToolCall], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
@@ -274,117 +243,8 @@ class CodeActNode(Runnable[Any, Any]):
             raise ValueError(f"Missing required config key 'N/A' for '{self.name}'.")  # as ToolNode says it
         config = {**config, "configurable": {**config.get("configurable", {}), RUNTIME: runtime}}
         state = inlined_state(input)
-        state = read_state(config) if state is None else state
-        keeping, forget = self._keeping(calls, state, config, runtime)
-        programs = {at: call for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE}
-        keys = keys_of("action", programs, keeping)
-        message = asking(messages_in(state, self._messages_key), calls)
-        code = bool(keys) and (
-            self._surfaces.runs_programs(config, lambda: state, message) or (yield from began(keys.values(), keeping))
-        )
-        batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
-        result = yield from batch.steps()
-        yield from self._counting.count(batch.actions.values(), batch.setting)
-        forget()
-        return result
-
-    def _keeping(
-        self, calls: Sequence[ToolCall], state: Any, config: RunnableConfig, runtime: Runtime[Any]
-    ) -> tuple[Keeping, Callable[[], None]]:
-        """Return where a node run keeps its lines, and what to do once it has returned."""
-        scope = scope_of(calls, messages_in(state, self._messages_key), config, runtime)
-        context = contextvars.copy_context()  # of the node: lines are written in other threads, too
-
-        def say(found: Durability) -> None:
-            context.copy().run(self._say_durability, runtime, found)
-
-        in_graph = checkpoint_journal(runtime, config, require_durable=self._require_durable, tell=say)
-        if self._journal is not None:
-            store = self._journal if in_graph is None else AfterCheckpoint(self._journal, in_graph)
-            return Keeping(store=store, scope=scope, lasting=True, seal=self._seal), lambda: None
-        if in_graph is not None:
-            kept = Keeping(store=in_graph, scope=(), lasting=True, seal=self._seal, serde=in_graph.serde)
-            return kept, lambda: None
-        name = (*scope, told(calls))
-        memory = self._memory.of(name)
-        memory.before_write = functools.partial(self._only_in_memory, say)
-        return Keeping(store=memory, scope=(), lasting=False, seal=self._seal), lambda: self._memory.forget(name)
-
-    def _say_durability(self, runtime: Runtime[Any], found: Durability) -> None:
-        if not found.holds:
-            self._tell_from(runtime, {"type": "callgate.durability", "holds": False, "reason": found.reason})
-
-    def _only_in_memory(self, say: Callable[[Durability], None]) -> None:
-        reason = "the graph has no checkpointer, so what a program did is known in this process only"
-        if self._require_durable:
-            raise UsageError(f"{reason}: compile it with one, give a journal, or leave out require_durable")
-        say(Durability(holds=False, reason=reason))
-
-    def _batch(
-        self, calls: Sequence[ToolCall], keys: Mapping[int, str], input: Any, keeping: Keeping, setting: Setting
-    ) -> Batch:
-        config, runtime = setting.config, setting.runtime
-        plain_calls = {at: call for at, call in enumerate(calls) if at not in keys}
-        own = {ref_of(at, calls[at]): key for at, key in keys_of("plain", plain_calls, keeping).items()}
-        turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)), own=own)
-        budget = CallBudget(self._call_limits, messages_in(setting.state, self._messages_key), calls)
-
-        def action(at: int) -> CodeAction:
-            return CodeAction(
-                at=at,
-                call=calls[at],
-                key=keys[at],
-                runner=self._runner.on(keeping.store),
-                tool=self._execute_code,
-                node=self._inner,
-                gates=self._gates,
-                keeping=keeping,
-                beside=Beside(keeping, f"{keys[at]}/beside"),
-                turn=turn,
-                budget=budget,
-                given=setting,
-                channels=channels_of(config),
-                messages_key=self._messages_key,
-            )
-
-        plain = PlainCalls(
-            calls=plain_calls,
-            node=self._plain,
-            input=input,
-            messages_key=self._messages_key,
-            gates=self._gates,
-            catalogue=self._runner.catalogue,
-            setting=setting,
-            turn=turn,
-            keeping=keeping,
-            budget=budget,
-        )
-        return Batch(
-            actions={at: action(at) for at in keys},
-            plain=plain,
-            turn=turn,
-            keeping=keeping,
-            gates=self._gates,
-            setting=setting,
-            interrupts=NodeInterrupts(config),
-            as_list=is_messages(input),
-            messages_key=self._messages_key,
-            task=runtime.execution_info.task_id if runtime.execution_info is not None else "",
-            tell=functools.partial(self._tell_from, runtime),
-        )
-
-    def _tell(self, event: Event) -> None:
-        """Tell of the running action."""
-        self._tell_from(current_setting().runtime, event)
-
-    def _tell_from(self, runtime: Runtime[Any] | None, event: Event) -> None:
-        if runtime is not None:
-            runtime.stream_writer(event)
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:
-                logger.exception("on_event raised")
+        setting = Setting(read_state(config) if state is None else state, config, runtime)
+        return self._engine.steps(calls, input, setting, plain=self._plain, inner=self._inner)
 
 
 def _hooks_of(middleware: Sequence[AgentMiddleware[Any, Any, Any]]) -> ToolCallHooks:

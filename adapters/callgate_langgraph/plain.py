@@ -16,14 +16,13 @@ from typing import Any
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables.config import get_executor_for_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
-from langgraph.prebuilt import ToolNode
 
 from callgate import Catalogue
 from callgate.codec import decode
 from callgate.surface import EXECUTE_CODE
 from callgate_langgraph.approvals import Approvals, Question, Setting, instead_of_result, with_notice
 from callgate_langgraph.call_limits import CallBudget
-from callgate_langgraph.forms import Output, flatten, with_calls
+from callgate_langgraph.forms import Output, Pipeline, flatten, with_calls
 from callgate_langgraph.interrupts import Scope, scoped
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.steps import Step, Steps
@@ -52,7 +51,7 @@ class PlainCalls:
 
     calls: dict[int, ToolCall]
     """By their position in the message."""
-    node: ToolNode
+    node: Pipeline
     input: Any
     messages_key: str
     gates: Approvals

@@ -149,29 +149,65 @@ class Surfaces:
             tell: is told when a thread's surface is chosen first, and when it changes.
         """
         bound, unfit = bind_surfaces(model, self.shown, bind_kwargs)
-        if not writes_code:
-            unfit |= {"code": _NO_WRITER, "mixed": _NO_WRITER}
 
         def choose(config: RunnableConfig, input: LanguageModelInput) -> tuple[Surface, dict[str, str]]:
-            surface, route = self.choose(
-                config, lambda: read_state(config) or input, lambda: self.history(input), unfit
+            def state() -> Any:
+                return read_state(config) or input
+
+            return self.turn(
+                config, state, input, unfit=unfit, writes_code=writes_code, tell=lambda event: tell(config, event)
             )
-            if surface.kind not in bound:
-                surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
-            if surface.kind != "json":
-                self._warn()
-            if surface.kind != self._last(input):
-                event = {"surface": surface.kind, "reason": surface.reason, "route": route}
-                tell(config, {"type": "callgate.surface", **event})
-            return surface, {"surface": surface.kind, "reason": surface.reason, "tools": self._tools}
 
         return SurfaceModel(bound, choose)
+
+    def turn(
+        self,
+        config: RunnableConfig,
+        state: Callable[[], Any],
+        input: LanguageModelInput,
+        *,
+        unfit: Mapping[SurfaceKind, str],
+        writes_code: bool,
+        tell: Callable[[Event], None],
+    ) -> tuple[Surface, dict[str, str]]:
+        """Return the surface of a turn, and what its message is to hold of it.
+
+        Args:
+            config: of the run.
+            state: returns the graph's state.
+            input: what the model is given.
+            unfit: surfaces that it cannot be shown, in any mode, and why.
+            writes_code: whether mode "auto" may let it write programs.
+            tell: is told when a thread's surface is chosen first, and when it changes.
+
+        Raises:
+            UsageError: as `choose` does.
+            SandboxUnavailable: as `choose` does.
+        """
+        not_asked: Mapping[SurfaceKind, str] = {} if writes_code else {"code": _NO_WRITER, "mixed": _NO_WRITER}
+        surface, route = self.choose(config, state, lambda: self.history(input), {**unfit, **not_asked})
+        if surface.kind in unfit:
+            surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
+        if surface.kind != "json":
+            self._warn()
+        if surface.kind != self._last(input):
+            event = {"surface": surface.kind, "reason": surface.reason, "route": route}
+            tell({"type": "callgate.surface", **event})
+        return surface, {"surface": surface.kind, "reason": surface.reason, "tools": self._tools}
+
+    def pinned(self, config: RunnableConfig, state: Callable[[], Any]) -> SurfaceKind | None:
+        """Return the surface that the user has set for a run; None leaves it to the router.
+
+        Raises:
+            UsageError: for a `callgate_mode` that is none.
+        """
+        return self._modes.wanted(config, state).kind
 
     def _warn(self) -> None:
         """Warn, once, of tools that programs know too little of: when it is certain that programs are asked for."""
         if not self._warned:
             self._warned = True
-            warn_of_unknown_results(self._catalogue, stacklevel=4)
+            warn_of_unknown_results(self._catalogue, stacklevel=5)
 
     def _last(self, input: LanguageModelInput) -> SurfaceKind | None:
         """Return what the thread was shown last of these tools."""

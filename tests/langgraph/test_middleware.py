@@ -12,6 +12,7 @@ from langchain.agents.middleware import (
     ToolCallLimitMiddleware,
     ToolRetryMiddleware,
 )
+from langchain_beside import beside
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -90,6 +91,8 @@ def go(graph: Any, *calls: Any, use_async: bool, human: bool = True) -> list[str
 def test_everything_that_langchain_ships_was_tried() -> None:
     tried = {title.split(",")[0] for title in probes()}
     assert not shipped_classes() - tried, "LangChain ships middleware that nobody tried: add a probe"
+    in_agents = {"ShellToolMiddleware", *(title.split(" ")[0] for title in beside())}  # that one starts a shell
+    assert not shipped_classes() - in_agents, "LangChain ships middleware that nobody tried in an agent: add it"
 
 
 def test_the_table_says_what_happens() -> None:

@@ -150,6 +150,14 @@ def test_no_kill_repeats_a_write(kind: str, again: bool, lives: Lives, life_of: 
     assert kill_everywhere(lives, life_of, kind, every=36, again=again) >= 3
 
 
+@pytest.mark.parametrize(("kind", "moment"), [("sqlite", 20), ("asqlite", 60)])
+def test_no_kill_of_an_agent_repeats_a_write(
+    kind: str, moment: int, lives: Lives, life_of: Callable[..., Life]
+) -> None:
+    killed, _ = kill_and_recover(lives, life_of(kind, shape="agent"), moment, again=True)
+    assert killed
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shape", SHAPES)

@@ -59,7 +59,7 @@ def defined(*tools: Any) -> int:
 
 
 def as_code(node: Any) -> int:
-    return defined(*node._surfaces.shown["code"])
+    return defined(*node._engine.surfaces.shown["code"])
 
 
 def in_json(*turns: AIMessage) -> list[AnyMessage]:
