@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from callgate import CodeRunner, SandboxUnavailable, UsageError
+from callgate import CodeRunner, MemoryJournal, Outcome, SandboxUnavailable, UsageError, tool
 from callgate.limits import Limits
 from callgate.sandboxes import Guest
 from callgate.sandboxes.auto import AutoSandbox
@@ -85,3 +88,123 @@ def test_e2b_without_its_sdk_or_key_says_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("E2B_API_KEY", raising=False)
     with pytest.raises(SandboxUnavailable, match=r"callgate\[e2b\]|E2B_API_KEY"):
         CodeRunner([], sandbox="e2b").run("1 + len([])")
+
+
+# ---- routes, and actions that go on
+
+
+class Cloud(FakeSandbox):
+    """Another kind of sandbox."""
+
+    name = "cloud"
+    level = "vm"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = 0
+
+    def start(self, limits: Limits) -> Any:
+        self.started += 1
+        return super().start(limits)
+
+
+@tool
+def pay(n: int) -> int:
+    """Pay."""
+    return n
+
+
+PAYS = "x = pay(n=1)\nx + 1"
+
+both_ways = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+
+
+def run(runner: CodeRunner, program: str = PAYS, *, use_async: bool) -> Outcome:
+    return asyncio.run(runner.arun(program, id="a")) if use_async else runner.run(program, id="a")
+
+
+def go_on(runner: CodeRunner, call: str, *, use_async: bool) -> Outcome:
+    decisions = {call: "approve"}
+    return asyncio.run(runner.aresume("a", decisions)) if use_async else runner.resume("a", decisions)
+
+
+@both_ways
+def test_programs_of_a_route_run_where_it_says(use_async: bool) -> None:
+    events: list[dict[str, Any]] = []
+    runner = CodeRunner([pay], sandbox=FakeSandbox(), sandboxes={"analytics": Cloud()}, on_event=events.append)
+    headers = [
+        run(runner.on(MemoryJournal(), route=route), use_async=use_async).journal.header
+        for route in (None, "other", "analytics")
+    ]
+    assert [(one["sandbox"], one["level"]) for one in headers] == [("fake", "L0"), ("fake", "L0"), ("cloud", "vm")]
+    told = [one for one in events if one["type"] == "callgate.sandbox"]
+    assert [(one["sandbox"], one["level"], one["route"]) for one in told] == [
+        ("fake", "L0", None),
+        ("fake", "L0", None),
+        ("cloud", "vm", "analytics"),
+    ]
+    assert [one["reason"] for one in told[1:]] == [
+        "fake: the sandbox for all programs",
+        "cloud: set for the route 'analytics'",
+    ]
+
+
+def test_a_choice_among_several_is_told_with_its_reason() -> None:
+    events: list[dict[str, Any]] = []
+    CodeRunner([], sandbox=[Missing(), FakeSandbox()], on_event=events.append).run("len([])", id="a")
+    assert [one["reason"] for one in events] == ["fake: there is no moon (the sandbox for all programs)"]
+
+
+def test_where_there_is_no_choice_nothing_is_told() -> None:
+    events: list[dict[str, Any]] = []
+    CodeRunner([], sandbox=FakeSandbox(), on_event=events.append).run("len([])")
+    assert events == []
+
+
+@both_ways
+@pytest.mark.parametrize("listed", [False, True], ids=["route", "listed"])
+def test_an_action_goes_on_in_the_kind_of_sandbox_in_which_it_began(listed: bool, use_async: bool) -> None:
+    store, gates = MemoryJournal(), {"pay": True}
+    began = CodeRunner([pay], sandbox=Cloud(), interrupt_on=gates, journal=store)
+    (waiting,) = run(began, use_async=use_async).waiting
+    cloud, events = Cloud(), list[dict[str, Any]]()
+    where: Any = (
+        {"sandbox": [FakeSandbox(), cloud]} if listed else {"sandbox": FakeSandbox(), "sandboxes": {"a": cloud}}
+    )
+    later = CodeRunner([pay], **where, interrupt_on=gates, journal=store, on_event=events.append)
+    assert go_on(later, waiting.id, use_async=use_async).value == 2
+    assert cloud.started == 1
+    (told,) = [one for one in events if one["type"] == "callgate.sandbox"]
+    assert (told["sandbox"], told["reason"]) == ("cloud", "cloud: the action began in this kind")
+
+
+@both_ways
+def test_an_action_whose_kind_of_sandbox_is_not_given_waits_on(use_async: bool) -> None:
+    store, gates = MemoryJournal(), {"pay": True}
+    (waiting,) = run(CodeRunner([pay], sandbox=Cloud(), interrupt_on=gates, journal=store), use_async=use_async).waiting
+    lines = store.read("a")
+    elsewhere = CodeRunner([pay], sandbox=FakeSandbox(), interrupt_on=gates, journal=store)
+    with pytest.raises(SandboxUnavailable, match=r"began in the sandbox 'cloud'.*sandbox=\[\.\.\., 'cloud'\]"):
+        go_on(elsewhere, waiting.id, use_async=use_async)
+    assert store.read("a") == lines
+    both = CodeRunner([pay], sandbox=[FakeSandbox(), Cloud()], interrupt_on=gates, journal=store)
+    assert go_on(both, waiting.id, use_async=use_async).value == 2
+
+
+def test_the_one_that_was_chosen_goes_before_others_of_its_kind() -> None:
+    store, gates = MemoryJournal(), {"pay": True}
+    (waiting,) = CodeRunner([pay], sandbox=Cloud(), interrupt_on=gates, journal=store).run(PAYS, id="a").waiting
+
+    class Refused(Missing):
+        name = "cloud"
+
+    cloud = Cloud()
+    auto = AutoSandbox([Refused(), cloud])
+    assert auto.name == "cloud"
+    assert CodeRunner([pay], sandbox=auto, interrupt_on=gates, journal=store).resume("a", {waiting.id: "approve"})
+    assert cloud.started == 1
+
+
+def test_a_sandbox_of_a_route_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"route 'analytics': sandbox='cloud': give"):
+        CodeRunner([], sandboxes={"analytics": "cloud"})  # type: ignore[dict-item]

@@ -66,6 +66,7 @@ class CodeActMiddleware(AgentMiddleware[Any, Any, Any]):
 
     Args:
         sandbox: where programs run; see `CodeActNode`.
+        sandboxes: route name to where programs of that route run.
         mode: "auto", "json", "code" or "mixed"; see `callgate_langgraph.CodeActNode`, as for all that follows.
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
@@ -97,6 +98,7 @@ class CodeActMiddleware(AgentMiddleware[Any, Any, Any]):
         self,
         *,
         sandbox: WhereToRun = "local",
+        sandboxes: Mapping[str, WhereToRun] | None = None,
         mode: str = "auto",
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,
@@ -121,6 +123,7 @@ class CodeActMiddleware(AgentMiddleware[Any, Any, Any]):
         self._built: _Built | None = None
         self._settings: dict[str, Any] = {
             "sandbox": sandbox,
+            "sandboxes": sandboxes,
             "mode": mode,
             "routes": routes,
             "route": route,

@@ -18,7 +18,7 @@ from callgate import Catalogue, CodeRunner, JournalStore, Ledger, Limits, Memory
 from callgate.policy import InterruptOn
 from callgate.router import AutoRouter, Router
 from callgate.runner import Event
-from callgate.sandboxes.shared import WhereToRun, resolve_sandbox
+from callgate.sandboxes.shared import WhereToRun
 from callgate.stubs import ArgumentProse
 from callgate.surface import EXECUTE_CODE
 from callgate.tools import Effect
@@ -57,6 +57,7 @@ class Engine:
         call_limits: how often tools may run.
         effects: tool name to effect.
         sandbox: where programs run.
+        sandboxes: route name to where its programs run.
         mode: what the model is shown.
         routes: route name to mode.
         route: names the route of a run.
@@ -84,6 +85,7 @@ class Engine:
         call_limits: Sequence[CallLimit] = (),
         effects: Mapping[str, Effect] | None = None,
         sandbox: WhereToRun = "local",
+        sandboxes: Mapping[str, WhereToRun] | None = None,
         mode: str = "auto",
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,
@@ -112,7 +114,8 @@ class Engine:
         self._gates = Approvals(interrupt_on, self.catalogue, tools)
         self._runner = CodeRunner(
             self.catalogue,
-            sandbox=(where := resolve_sandbox(sandbox)),
+            sandbox=sandbox,
+            sandboxes=sandboxes,
             limits=limits,
             interrupt_on=self._gates.for_programs(current_setting),
             admit=admit if self._call_limits else None,
@@ -121,7 +124,7 @@ class Engine:
         )
         self._execute_code = execute_code_tool()
         shown = shown_tools(given, ready, self.catalogue, argument_prose)
-        modes = Modes(mode, routes, route, sandbox=where)
+        modes = Modes(mode, routes, route, places=self._runner.places)
         self.surfaces = Surfaces(shown, self.catalogue, modes, router or AutoRouter())
         self.ledger = ledger or Ledger()
         self._counting = Counting(self.ledger, ready, self.surfaces, messages_key)
@@ -207,12 +210,16 @@ class Engine:
         turn = Turn(keeping=keeping, key=keeping.key("turn", told(calls)), own=own)
         budget = CallBudget(self._call_limits, messages_in(setting.state, self._messages_key), calls)
 
+        runner = self._runner
+        if keys:
+            runner = runner.on(keeping.store, route=self.surfaces.route(config, lambda: setting.state))
+
         def action(at: int) -> CodeAction:
             return CodeAction(
                 at=at,
                 call=calls[at],
                 key=keys[at],
-                runner=self._runner.on(keeping.store),
+                runner=runner,
                 tool=self._execute_code,
                 node=inner,
                 gates=self._gates,

@@ -1,4 +1,4 @@
-"""What the user sets of surfaces: per node, route and invocation; and whether this host can run programs."""
+"""What the user sets of surfaces: per node, route and invocation; and whether programs can run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from callgate import UsageError
 from callgate.errors import SandboxError, SandboxUnavailable
 from callgate.history import SurfaceKind
 from callgate.sandboxes.base import Sandbox
+from callgate.sandboxes.places import Places
 
 __all__ = ["Mode", "Modes", "Route", "SandboxWarning", "Wanted"]
 
@@ -23,7 +24,7 @@ Route: TypeAlias = Callable[[Any, RunnableConfig], str | None]
 
 
 class SandboxWarning(RuntimeWarning):
-    """This host cannot run programs, so mode "auto" stays json."""
+    """Programs cannot run where they should, so mode "auto" stays json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,34 +42,36 @@ class Modes:
     """The rule of whose word holds.
 
     The mode is `config["configurable"]["callgate_mode"]` if it is there, else that of the route, else the node's.
-    Whether programs can run is found out once: when the node is built, if a mode that may need it is among its own.
+    Whether programs can run is found out once for each sandbox: when the node is built, if a mode that may need it is
+    that of the node or of a route for which the sandbox is.
 
     Args:
         mode: of the node.
         routes: route name to mode.
         route: names the route; None takes it from `config["configurable"]["route"]`.
-        sandbox: where programs run.
+        places: where programs run.
 
     Raises:
         UsageError: for a mode that is none.
-        SandboxUnavailable: if a mode is "code" or "mixed" and this host cannot run programs.
+        SandboxUnavailable: if a mode is "code" or "mixed" and its programs cannot run.
     """
 
-    def __init__(self, mode: str, routes: Mapping[str, str] | None, route: Route | None, *, sandbox: Sandbox) -> None:
+    def __init__(self, mode: str, routes: Mapping[str, str] | None, route: Route | None, *, places: Places) -> None:
         self._mode: Mode = _checked(mode)
         self._route = route
         self._routes: dict[str, Mode] = {name: _checked(one) for name, one in (routes or {}).items()}
-        self._sandbox = sandbox
+        self._places = places
         self._lock = threading.Lock()
-        self._looked = False
-        self._missing: SandboxError | None = None
-        modes = {self._mode, *self._routes.values()}
-        self.pins_programs = bool(modes & {"code", "mixed"})
+        self._missing: dict[int, SandboxError | None] = {}
+        modes: dict[str | None, Mode] = {None: self._mode, **dict.fromkeys(places.routes, self._mode), **self._routes}
+        self.pins_programs = bool({"code", "mixed"} & set(modes.values()))
         """Whether the node or a route has a mode that shows `execute_code` whatever a router says."""
-        if self.pins_programs:
-            self.demand()
-        elif "auto" in modes:
-            self.available(stacklevel=5)
+        for name, one in modes.items():
+            if one in ("code", "mixed"):
+                self.demand(name)
+        for name, one in modes.items():
+            if one == "auto":
+                self.available(name, stacklevel=5)
 
     def wanted(self, config: RunnableConfig, state: Callable[[], Any]) -> Wanted:
         """Return what the user wants of a run.
@@ -90,39 +93,42 @@ class Modes:
             mode, by = self._routes[route], f"set for the route {route!r}"
         return Wanted(kind=None if mode == "auto" else mode, by=by, route=route)
 
-    def available(self, stacklevel: int = 5) -> bool:
-        """Say whether programs can run; the first time that it is found they cannot, warn."""
-        first = not self._looked
-        missing = self._look()
+    def available(self, route: str | None, stacklevel: int = 5) -> bool:
+        """Say whether programs of a route can run; the first time that it is found they cannot, warn."""
+        sandbox = self._places.of(route).sandbox
+        first = id(sandbox) not in self._missing
+        missing = self._look(sandbox)
         if missing is not None and first:
             cure = getattr(missing, "cure", "")
-            text = f"no code mode on this host, tools stay plain: {missing}" + (f" ({cure})" if cure else "")
+            where = f"for the route {route!r}" if route in self._places.routes else "on this host"
+            text = f"no code mode {where}, tools stay plain: {missing}" + (f" ({cure})" if cure else "")
             warnings.warn(SandboxWarning(text), stacklevel=stacklevel)
         return missing is None
 
-    def demand(self) -> None:
-        """Raise if programs cannot run.
+    def demand(self, route: str | None) -> None:
+        """Raise if programs of a route cannot run.
 
         Raises:
             SandboxUnavailable: in that case.
         """
-        missing = self._look()
+        missing = self._look(self._places.of(route).sandbox)
         if isinstance(missing, SandboxUnavailable):
             raise missing
         if missing is not None:
             raise SandboxUnavailable(str(missing)) from missing
 
-    def _look(self) -> SandboxError | None:
+    def _look(self, sandbox: Sandbox) -> SandboxError | None:
         with self._lock:
-            if not self._looked:
+            if id(sandbox) not in self._missing:  # the places keep it alive
+                missing = None
                 try:
-                    check: Callable[[], object] | None = getattr(self._sandbox, "check", None)
+                    check: Callable[[], object] | None = getattr(sandbox, "check", None)
                     if check is not None:
                         check()
                 except SandboxError as error:
-                    self._missing = error
-                self._looked = True
-            return self._missing
+                    missing = error
+                self._missing[id(sandbox)] = missing
+            return self._missing[id(sandbox)]
 
 
 def _checked(mode: object) -> Mode:

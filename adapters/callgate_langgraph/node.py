@@ -60,8 +60,10 @@ class CodeActNode(Runnable[Any, Any]):
             servers, to their tools: those whose names clash are called `<source>_<name>` everywhere.
         sandbox: where programs run: "local", "e2b", "auto", a sandbox, or several of which the first that can be had is
             taken.
+        sandboxes: route name to where programs of that route run, in place of `sandbox`: `{"analytics": "e2b"}`. A
+            program goes on in the kind of sandbox in which it began, whatever the route is then.
         mode: what the model is shown: "json" plain tools, "code" `execute_code`, "mixed" plain tools and a short
-            `execute_code` beside them, "auto" what the router chooses, and json where this host cannot run programs.
+            `execute_code` beside them, "auto" what the router chooses, and json where programs cannot run.
         routes: route name to mode.
         route: (state, config) to route name; None is `config["configurable"]["route"]`.
         router: chooses in mode "auto"; None is an `AutoRouter`, which goes by tokens.
@@ -79,7 +81,8 @@ class CodeActNode(Runnable[Any, Any]):
         on_event: is told what happens, as dicts with a "type": "callgate.call" (an inner call, or a plain one that
             waits), "callgate.reach" (which gated tools a program can reach, before it runs), "callgate.durability"
             (a crash from here on would not be resumed, and why), "callgate.surface" (what a thread's model is shown
-            from now on, and why). The graph's custom stream is told too.
+            from now on, and why), "callgate.sandbox" (where a program runs, and why, if there is a choice). The
+            graph's custom stream is told too.
         name: of the node.
         tags: as for ToolNode.
         handle_tool_errors: as for ToolNode. What it handles, a program catches as `ToolFailed` with the handler's text.
@@ -94,7 +97,7 @@ class CodeActNode(Runnable[Any, Any]):
     Raises:
         UsageError: for a tool called `execute_code`, for middleware that could not hold, and for arguments that cannot
             work.
-        SandboxUnavailable: if a mode is "code" or "mixed" and this host cannot run programs.
+        SandboxUnavailable: if a mode is "code" or "mixed" and its programs cannot run.
 
     `config["configurable"]["callgate_mode"]` sets the mode of one invocation.
 
@@ -115,6 +118,7 @@ class CodeActNode(Runnable[Any, Any]):
         tools: LangChainTools | Mapping[str, LangChainTools],
         *,
         sandbox: WhereToRun = "local",
+        sandboxes: Mapping[str, WhereToRun] | None = None,
         mode: str = "auto",
         routes: Mapping[str, str] | None = None,
         route: Route | None = None,
@@ -152,6 +156,7 @@ class CodeActNode(Runnable[Any, Any]):
             call_limits=hooks.limits,
             effects=effects,
             sandbox=sandbox,
+            sandboxes=sandboxes,
             mode=mode,
             routes=routes,
             route=route,

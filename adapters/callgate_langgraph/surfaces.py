@@ -23,7 +23,7 @@ from callgate.surface import definition, mixed_definition, warn_of_unknown_resul
 from callgate.tokens import ApproximateTokens
 from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
-from callgate_langgraph.modes import Modes
+from callgate_langgraph.modes import Modes, Wanted
 from callgate_langgraph.plain import may_be_plain
 from callgate_langgraph.state import read_state
 
@@ -102,7 +102,7 @@ class Surfaces:
         wanted = self._modes.wanted(config, state)
         if wanted.kind is None:
             return self._routed(messages(), wanted.route, dict(unfit or {})), wanted.route
-        return self._set(wanted.kind, wanted.by), wanted.route
+        return self._set(wanted), wanted.route
 
     def runs_programs(self, config: RunnableConfig, state: Callable[[], Any], asking: AIMessage | None) -> bool:
         """Say whether the programs of a message run: whether its model was, or is, shown that it may write them.
@@ -118,10 +118,10 @@ class Surfaces:
         """
         wanted = self._modes.wanted(config, state)
         if wanted.kind is not None:
-            return self._set(wanted.kind, wanted.by).kind != "json"
+            return self._set(wanted).kind != "json"
         recorded = None if asking is None else surface_of(asking)
         if recorded is not None:
-            return recorded != "json" and self._modes.available()
+            return recorded != "json" and self._modes.available(wanted.route)
         return self._routed((), wanted.route, {}).kind != "json"
 
     def route(self, config: RunnableConfig, state: Callable[[], Any]) -> str | None:
@@ -218,10 +218,11 @@ class Surfaces:
                 return kind
         return None
 
-    def _set(self, kind: SurfaceKind, by: str) -> Surface:
-        if kind != "json":
-            self._modes.demand()
-        return Surface(kind=kind, reason=f"{kind}: {by}")
+    def _set(self, wanted: Wanted) -> Surface:
+        assert wanted.kind is not None  # noqa: S101 - asked by the callers
+        if wanted.kind != "json":
+            self._modes.demand(wanted.route)
+        return Surface(kind=wanted.kind, reason=f"{wanted.kind}: {wanted.by}")
 
     @functools.cached_property
     def _sizes(self) -> dict[SurfaceKind, int]:
@@ -234,7 +235,7 @@ class Surfaces:
         return {kind: sum(known[id(one)] for one in tools) for kind, tools in self.shown.items()}
 
     def _routed(self, messages: tuple[Message, ...], route: str | None, excluded: dict[SurfaceKind, str]) -> Surface:
-        if not self._modes.available():
+        if not self._modes.available(route):
             excluded |= {"code": _NO_PROGRAMS, "mixed": _NO_PROGRAMS}
         if self._only_code and not {"code", "mixed"} <= excluded.keys():
             more = f" and {len(self._only_code) - _NAMED} more" if len(self._only_code) > _NAMED else ""

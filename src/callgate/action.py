@@ -6,7 +6,8 @@ import platform
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from callgate.codec import JSON, NotJSON, encode
@@ -15,10 +16,10 @@ from callgate.journal import FORMAT, Journal
 from callgate.limits import Limits
 from callgate.program import Direct, check, direct, normalise
 from callgate.recording import Recording
-from callgate.sandboxes.base import Sandbox, frame
+from callgate.sandboxes.base import Guest, Sandbox, frame
 from callgate.tools import Catalogue
 
-__all__ = ["KEPT", "Action", "first_lines", "journal_of", "kept_key", "new_action", "opening"]
+__all__ = ["KEPT", "Action", "first_lines", "guarded", "journal_of", "kept_key", "new_action", "opened", "opening"]
 
 
 KEPT = "kept/"
@@ -160,3 +161,25 @@ def kept_key(journal: Journal, handle: str) -> str:
     """Return where a kept value is stored: with its thread, never across threads."""
     thread = journal.header["thread"]
     return f"{KEPT}{len(thread)}/{thread}/{handle}"
+
+
+@contextmanager
+def guarded(guest: Guest | None) -> Generator[None]:
+    """Kill the guest if what prepares its pass fails."""
+    try:
+        yield
+    except BaseException:
+        if guest is not None:
+            guest.kill()
+        raise
+
+
+@contextmanager
+def opened(action: Action, guest: Guest | None) -> Generator[None]:
+    """Kill the guest if the action's first lines cannot be kept."""
+    try:
+        with guarded(guest):
+            yield
+    except JournalError as error:
+        text = f"id {action.key!r} is already used, or cannot be kept ({error}); give each action an id of its own"
+        raise UsageError(text) from error

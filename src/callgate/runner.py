@@ -6,12 +6,11 @@ import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TypeAlias
 
-from callgate.action import Action, first_lines, journal_of, kept_key, new_action, opening
+from callgate.action import Action, first_lines, guarded, journal_of, kept_key, new_action, opened, opening
 from callgate.calls import CallState
 from callgate.codec import JSON
 from callgate.decisions import decision_line, outcomes_of
@@ -19,7 +18,7 @@ from callgate.discovery import Discovery, reserved_tools
 from callgate.driver import Invoke, Pass
 from callgate.driver_asyncio import drive_async
 from callgate.driver_threads import drive
-from callgate.errors import JournalError, LimitExceeded, UsageError
+from callgate.errors import LimitExceeded, UsageError
 from callgate.gate import Gate
 from callgate.invoking import ainvoke_tool, invoke_tool, unless_reserved
 from callgate.journal import Journal, JournalStore, MemoryJournal
@@ -33,7 +32,8 @@ from callgate.reopening import Line, aread_again, areconciled, read_again, recon
 from callgate.report import report, report_unrun
 from callgate.sandboxes.base import Guest
 from callgate.sandboxes.direct import DirectGuest
-from callgate.sandboxes.shared import WhereToRun, resolve_sandbox
+from callgate.sandboxes.places import Place, Places
+from callgate.sandboxes.shared import WhereToRun
 from callgate.steps import End, Pause
 from callgate.tools import Call, Catalogue, Tools
 from callgate.workers import Workers
@@ -45,7 +45,8 @@ logger = logging.getLogger("callgate")
 Event: TypeAlias = dict[str, JSON]
 """{"type": "callgate.call", "status", "id", "tool", "arguments"}: something happened to an inner call.
 {"type": "callgate.reach", "id", "tools", "any"}: before a new action runs, the tools of `interrupt_on` that its program
-can reach; any says that it makes up names, so that it may reach all of them."""
+can reach; any says that it makes up names, so that it may reach all of them.
+{"type": "callgate.sandbox", "id", "sandbox", "level", "route", "reason"}: where it runs, if there is a choice."""
 
 
 class CodeRunner:
@@ -55,6 +56,8 @@ class CodeRunner:
         tools: the catalogue, or what `Catalogue` takes.
         sandbox: where programs run: "local", "e2b", "auto", a sandbox, or several of which the first that can be had is
             taken; see `callgate.sandboxes.shared.WhereToRun`.
+        sandboxes: route name to where programs of that route run, in place of `sandbox`; `on` takes the route. An
+            action goes on in the kind of sandbox in which it began, whatever its route is then.
         limits: of each action.
         interrupt_on: tools that wait for a human, in LangChain's vocabulary: name to True, or to a dict of
             allowed_decisions, description and when.
@@ -78,6 +81,7 @@ class CodeRunner:
         tools: Catalogue | Tools | Mapping[str, Tools],
         *,
         sandbox: WhereToRun = "local",
+        sandboxes: Mapping[str, WhereToRun] | None = None,
         limits: Limits | None = None,
         interrupt_on: InterruptOn | None = None,
         journal: JournalStore | None = None,
@@ -87,7 +91,8 @@ class CodeRunner:
     ) -> None:
         self.catalogue = tools if isinstance(tools, Catalogue) else Catalogue(tools)
         self.limits = limits or Limits()
-        self._sandbox = resolve_sandbox(sandbox)
+        self.places = Places(sandbox, sandboxes)
+        self._place = self.places.of(None)
         self._approvals, self._admit = approvals(interrupt_on, self.catalogue), admit
         self._store: JournalStore = journal or MemoryJournal()
         Journal(key=journal_key)  # or the first action would find out that the key is none
@@ -98,10 +103,10 @@ class CodeRunner:
             name: {"tool": one.name, "params": list(one.parameters)} for name, one in self.catalogue.functions.items()
         }
 
-    def on(self, store: JournalStore) -> CodeRunner:
-        """Return the same runner over another store."""
+    def on(self, store: JournalStore, *, route: str | None = None) -> CodeRunner:
+        """Return the same runner over another store, for new programs of a route."""
         twin = copy.copy(self)
-        twin._store = store
+        twin._store, twin._place = store, self.places.of(route)
         return twin
 
     # ---- new actions
@@ -136,10 +141,10 @@ class CodeRunner:
         action, guest = self._prepare(program, id, key, thread), None
         self._announce(action)
         try:
-            guest = self._direct(action) or (self._sandbox.start(self.limits) if action.fault is None else None)
+            guest = self._direct(action) or (self._start(action) if action.fault is None else None)
         except LimitExceeded as full:
             action = replace(action, fault=full)
-        with _opened(action, guest):
+        with opened(action, guest):
             self._store.append(action.key, 0, self._first_lines(action))
         if guest is None:
             return report_unrun(journal=action.journal, program=action.program)
@@ -158,10 +163,10 @@ class CodeRunner:
         action, guest = self._prepare(program, id, key, thread), None
         self._announce(action)
         try:
-            guest = self._direct(action) or (await self._sandbox.astart(self.limits) if action.fault is None else None)
+            guest = self._direct(action) or (await self._astart(action) if action.fault is None else None)
         except LimitExceeded as full:
             action = replace(action, fault=full)
-        with _opened(action, guest):
+        with opened(action, guest):
             await self._store.aappend(action.key, 0, self._first_lines(action))
         if guest is None:
             return report_unrun(journal=action.journal, program=action.program)
@@ -173,7 +178,7 @@ class CodeRunner:
         )
 
     def _first_lines(self, action: Action) -> list[str]:
-        return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._sandbox)
+        return first_lines(action, catalogue=self.catalogue, functions=self._functions, sandbox=self._place.sandbox)
 
     # ---- going on with actions
 
@@ -203,7 +208,8 @@ class CodeRunner:
                 recorded and nothing runs then.
             JournalError: if the journal was changed, cut off before head or swapped for another one, or is not sealed
                 with the runner's key: nothing runs then. If another run goes on with the same action.
-            SandboxUnavailable: if this host cannot isolate the program; the decisions are not used up.
+            SandboxUnavailable: if this host cannot isolate the program, or the runner has no sandbox of the kind in
+                which the action began; the decisions are not used up.
             SandboxLost: if the sandbox went away before the program began; likewise.
             LimitExceeded: if as many programs run as the sandbox lets run at a time, or reads that have to be called
                 again (`Tool.record`) take longer than `Limits.seconds`; likewise.
@@ -217,8 +223,8 @@ class CodeRunner:
         told += reconciled(journal, reopened.recording, tools, given, self._workers, limits)
         action, lines = self._decided(reopened, kept, told)
         read_again(journal, action.recording, tools, unless_reserved(invoke, invoke_tool), self._workers, limits)
-        guest = self._direct(action) or self._sandbox.start(limits)
-        with _guarded(guest):
+        guest = self._direct(action) or self._start(action)
+        with guarded(guest):
             if lines:
                 self._store.append(id, len(journal) - len(lines), lines)
         return self._go(action, guest, invoke)
@@ -240,8 +246,8 @@ class CodeRunner:
         told += await areconciled(journal, reopened.recording, tools, given, self._workers, limits)
         action, lines = self._decided(reopened, kept, told)
         await aread_again(journal, action.recording, tools, self._awaited(invoke), limits)
-        guest = self._direct(action) or await self._sandbox.astart(limits)
-        with _guarded(guest):
+        guest = self._direct(action) or await self._astart(action)
+        with guarded(guest):
             if lines:
                 await self._store.aappend(id, len(journal) - len(lines), lines)
         return await self._ago(action, guest, invoke)
@@ -292,13 +298,33 @@ class CodeRunner:
             return None
         return DirectGuest(**asdict(action.direct), limits=action.limits)
 
+    def _start(self, action: Action) -> Guest:
+        place = self._place_of(action)
+        guest = place.sandbox.start(action.limits)
+        self._tell_place(action, place)
+        return guest
+
+    async def _astart(self, action: Action) -> Guest:
+        place = self._place_of(action)
+        guest = await place.sandbox.astart(action.limits)
+        self._tell_place(action, place)
+        return guest
+
+    def _place_of(self, action: Action) -> Place:
+        return self.places.again(action.journal.header["sandbox"], self._place) if len(action.journal) else self._place
+
+    def _tell_place(self, action: Action, place: Place) -> None:
+        if self.places.differ:
+            told = {"sandbox": place.sandbox.name, "level": place.sandbox.level, "route": place.route}
+            self._tell({"type": "callgate.sandbox", "id": action.id, **told, "reason": place.reason})
+
     def _go(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
-        with _guarded(guest):
+        with guarded(guest):
             one = self._pass(action, guest, unless_reserved(invoke, invoke_tool))
         return self._report(action, one.gate, drive(one))
 
     async def _ago(self, action: Action, guest: Guest, invoke: Invoke | None) -> Outcome:
-        with _guarded(guest):
+        with guarded(guest):
             one = self._pass(action, guest, self._awaited(invoke))
         return self._report(action, one.gate, await drive_async(one))
 
@@ -346,8 +372,12 @@ class CodeRunner:
         if self._on_event is None or not self._approvals or action.fault is not None:
             return
         found = self._gated(action.program)
+        self._tell({"type": "callgate.reach", "id": action.id, "tools": list(found.tools), "any": found.any})
+
+    def _tell(self, event: Event) -> None:
         try:
-            self._on_event({"type": "callgate.reach", "id": action.id, "tools": list(found.tools), "any": found.any})
+            if self._on_event is not None:
+                self._on_event(event)
         except Exception:
             logger.exception("on_event raised")
 
@@ -363,25 +393,3 @@ class CodeRunner:
                 "arguments": told.arguments,
             }
         )
-
-
-@contextmanager
-def _guarded(guest: Guest | None) -> Generator[None]:
-    """Kill the guest if what prepares its pass fails."""
-    try:
-        yield
-    except BaseException:
-        if guest is not None:
-            guest.kill()
-        raise
-
-
-@contextmanager
-def _opened(action: Action, guest: Guest | None) -> Generator[None]:
-    """Kill the guest if the action's first lines cannot be kept."""
-    try:
-        with _guarded(guest):
-            yield
-    except JournalError as error:
-        text = f"id {action.key!r} is already used, or cannot be kept ({error}); give each action an id of its own"
-        raise UsageError(text) from error

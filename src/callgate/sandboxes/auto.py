@@ -52,6 +52,12 @@ class AutoSandbox:
             return self._chosen
 
     @property
+    def preferred(self) -> tuple[Sandbox, ...]:
+        """The candidates in their order, but for the one that was chosen, if one was: that comes first."""
+        chosen = self._chosen
+        return self.candidates if chosen is None else (chosen, *(one for one in self.candidates if one is not chosen))
+
+    @property
     def reason(self) -> str:
         """Why it was chosen, in a sentence for people."""
         _ = self.chosen
