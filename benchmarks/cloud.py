@@ -61,7 +61,10 @@ class Took:
     def __init__(self) -> None:
         self.times: list[float] = []
         schema = {"type": "object", "properties": {"n": {"type": "integer"}, "text": {"type": "string"}}}
-        self.sync = Tool(name="take", input_schema=schema, effect="read", invoke=self._take)
+        self.tool = Tool(name="take", input_schema=schema, effect="read", invoke=self._take, ainvoke=self._atake)
+
+    async def _atake(self, call: Any) -> int:
+        return self._take(call)
 
     def _take(self, call: Any) -> int:
         self.times.append(time.perf_counter())
@@ -128,7 +131,7 @@ def command(options: dict[str, str]) -> float:
 def measure(options: dict[str, str], sandbox: E2BSandbox, rounds: int) -> Samples:
     """Measure everything, so many times, in turns."""
     took, samples = Took(), Samples(list)
-    runner = CodeRunner([took.sync], sandbox=sandbox, limits=Limits(calls=CALLS))
+    runner = CodeRunner([took.tool], sandbox=sandbox, limits=Limits(calls=CALLS))
 
     def ran(program: str) -> float:
         outcome = runner.run(program)

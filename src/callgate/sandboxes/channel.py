@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["SocketGuest", "awent_away", "went_away"]
+__all__ = ["SocketGuest", "awent_away", "running_loop", "went_away"]
 
 AHEAD = 16
 """Reads ahead of who waits for them, at most."""
@@ -135,7 +135,7 @@ class SocketGuest:
             if loop is None:
                 with suppress(BlockingIOError):
                     os.write(self._ring, b"!")
-        if loop is not None and loop is _running_loop():
+        if loop is not None and loop is running_loop():
             self._rouse()
         elif loop is not None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
@@ -286,7 +286,7 @@ class SocketGuest:
 
     def _close(self) -> None:
         loop = self._loop
-        if loop is None or loop is _running_loop():
+        if loop is None or loop is running_loop():
             self._close_now()
             return
         try:
@@ -319,7 +319,8 @@ async def awent_away(lost: Callable[[], bool], seconds: float) -> bool:
     return found
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, if one does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

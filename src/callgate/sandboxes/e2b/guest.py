@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from callgate.limits import Limits
+from callgate.sandboxes.channel import running_loop
 from callgate.sandboxes.e2b.session import Session
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class E2BGuest:
         self._waiter: asyncio.Future[None] | None = None
         self._asked = 0.0
         self._sent = 0
+        self._outgoing: deque[bytes] = deque()
+        self._posted = False
+        """Whether the engine will come for it."""
         self.session = Session(engine, limits, deliver=self._deliver, over=self._end)
 
     # ---- the driver's side
@@ -122,7 +126,10 @@ class E2BGuest:
 
     def _post(self, data: bytes) -> None:
         self._sent += len(data)
-        self._engine.post(self.session.send, data)
+        self._outgoing.append(data)
+        if not self._posted:
+            self._posted = True
+            self._engine.post(self._hand_over)
 
     def _full_of_unread(self) -> bool:
         return self._sent - self.session.read > WINDOW and not self._over()
@@ -150,6 +157,14 @@ class E2BGuest:
 
     # ---- the engine's side
 
+    def _hand_over(self) -> None:
+        """Send what there is, as much at a time as there is."""
+        self._posted = False  # first: what comes from here on is posted anew
+        pieces: list[bytes] = []
+        while self._outgoing:
+            pieces.append(self._outgoing.popleft())
+        self.session.send(*pieces)
+
     def _deliver(self, data: bytes) -> bool:
         with self._changed:
             if not self._killed:
@@ -168,10 +183,14 @@ class E2BGuest:
         """Rouse who waits; the lock is held."""
         self._changed.notify_all()
         waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            with suppress(RuntimeError):  # its loop is closed: nobody waits
-                loop = waiter.get_loop()
-                loop.call_soon_threadsafe(_settle, waiter)
+        if waiter is None:
+            return
+        loop = waiter.get_loop()
+        if loop is running_loop():
+            _settle(waiter)
+            return
+        with suppress(RuntimeError):  # it is closed: nobody waits
+            loop.call_soon_threadsafe(_settle, waiter)
 
 
 def _settle(waiter: asyncio.Future[None]) -> None:

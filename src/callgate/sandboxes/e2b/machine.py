@@ -240,6 +240,9 @@ class Machine:
 class _Requests:
     """Writes to a command's input by one request each: what an SDK offers that is older than `stream_input`."""
 
+    queues = False
+    """Whether `send` returns before anything is sent."""
+
     def __init__(self, handle: Any) -> None:
         self._handle = handle
 

@@ -91,15 +91,15 @@ class Session:
         if self._done:  # nobody wants it any more
             await self._let_go()
 
-    def send(self, data: bytes) -> None:
+    def send(self, *pieces: bytes) -> None:
         """Send bytes of the channel."""
-        self._logged += len(data)
+        self._logged += sum(map(len, pieces))
         if self._logged <= LOGGED:
-            self._log.append(data)
+            self._log += pieces
         else:
             self._log.clear()
         if self._wire is not None and self._recovering is None:
-            self._wire.send(data)
+            self._wire.send(*pieces)
 
     def ping(self) -> None:
         """Ask for the processor time."""
@@ -209,8 +209,7 @@ class Session:
             self._finish(lost=True)
             return
         self._recovering = None
-        for data in self._log:
-            self._wire.send(data)
+        self._wire.send(*self._log)
 
     def _finish(self, *, lost: bool) -> None:
         if not self._done:

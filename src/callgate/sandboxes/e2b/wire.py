@@ -146,10 +146,10 @@ class Wire:
 
     # ---- sending
 
-    def send(self, data: bytes) -> None:
-        """Send bytes of the channel."""
-        self._queue.append(data)
-        self._queued += len(data)
+    def send(self, *pieces: bytes) -> None:
+        """Send bytes of the channel; pieces that go to E2B together where they fit."""
+        self._queue += pieces
+        self._queued += sum(map(len, pieces))
         self._number()
 
     @property
@@ -162,17 +162,21 @@ class Wire:
         self._say(self._window.plain(PING))
 
     def _number(self) -> None:
+        lines: list[bytes] = []
         while self._queue and len(self._queue[0]) <= BY_FILE:
             data = self._queue.popleft()
             self._queued -= len(data)
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
-                self._say(self._window.number(DATA, packets.pack(piece), len(piece)))
+                lines.append(self._window.number(DATA, packets.pack(piece), len(piece)))
+        self._say(*lines)
         if self._queue and not self._uploading:
             self._uploading = True
             self._keep(self._send_by_file())
 
     def _say(self, *lines: bytes) -> None:
+        if not lines:
+            return  # what is owed is still owed
         self._writer.put(*lines)
         self._unacked = 0
         self._owes = False

@@ -25,17 +25,37 @@ class Writer:
         self._lines: list[bytes] = []
         self._wake = asyncio.Event()
         self._stream: Any = None
+        self._queues = False
 
     def use(self, stream: Any) -> Any:
         """Write to another stream from now on, and return the one before."""
         before, self._stream = self._stream, stream
+        self._queues = getattr(stream, "queues", True)
         self._wake.set()
         return before
 
     def put(self, *lines: bytes) -> None:
-        """Write lines soon."""
+        """Write lines: at once where the stream only queues them, which spares every answer a turn of the loop."""
         self._lines += lines
-        self._wake.set()
+        while self._lines and self._queues and self._stream is not None and not self._wake.is_set():
+            if not self._queued(self._next()):
+                return
+        if self._lines:
+            self._wake.set()
+
+    def _queued(self, data: bytes) -> bool:
+        """Write to a stream that is said only to queue; False where that went wrong."""
+        sending = self._stream.send(data)
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        except Exception as error:  # noqa: BLE001 - as in `run`
+            self._trouble(error)
+            return False
+        sending.close()
+        self._queues = False  # it waits after all; what it was given counts as lost
+        return False
 
     async def send(self, line: bytes) -> None:
         """Write one line now, behind what the stream was given before."""

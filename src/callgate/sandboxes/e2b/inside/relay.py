@@ -30,6 +30,8 @@ ACK_LATE = 0.1
 """Seconds that an acknowledgement waits for something to go with."""
 ACK_BYTES = 1 << 18
 """Bytes at which it waits no longer."""
+READ = 1 << 16
+"""Bytes read at a time; below the size from which the allocator asks the kernel for each buffer."""
 AHEAD = 1 << 20
 """Bytes that the host has not acknowledged, at which the guest is not read any further."""
 
@@ -189,7 +191,7 @@ class Relay:
         poll.register(self._channel, wanted | (select.POLLOUT if self._to_guest else 0))
 
     def _hear(self) -> None:
-        data = os.read(0, 1 << 18)
+        data = os.read(0, READ)
         if not data:
             self._quit()
         for packet in self._lines.feed(data):
