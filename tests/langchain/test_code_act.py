@@ -294,9 +294,12 @@ def test_programs_of_a_route_run_in_its_sandbox(use_async: bool) -> None:
 
     events: list[Any] = []
     agent = agent_of(
-        model_of(asks(code("x = add(a=3, b=4)\nx"))), [add], sandboxes={"analytics": Cloud()}, on_event=events.append
+        model_of(asks(code("x = add(a=3, b=4)\nx + 1"))),
+        [add],
+        sandboxes={"analytics": Cloud()},
+        on_event=events.append,
     )
-    assert told(go(agent, config={"configurable": {"route": "analytics"}}, use_async=use_async)) == ["7"]
+    assert told(go(agent, config={"configurable": {"route": "analytics"}}, use_async=use_async)) == ["8"]
     assert [one["sandbox"] for one in events if one["type"] == "callgate.sandbox"] == ["cloud"]
 
 
