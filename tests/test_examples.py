@@ -16,16 +16,40 @@ from callgate.sandboxes import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 
+UNSET = ("CALLGATE_MODEL", "E2B_API_KEY", "TIKTOKEN_CACHE_DIR")
+"""What would have an example talk to somebody else, or fetch something."""
 
-def run(name: str, *needed: str) -> str:
+SCALED = """\
+one, begin ana: waits for a human: refund [{'order': 'ana-1'}]
+one is killed
+two, approve ana: "3 booked, ana-1 refunded"
+two, begin ben: killed in the middle of it (9)
+three, go on ben: waits for a human: refund [{'order': 'ben-1'}]
+three, approve ben: "3 booked, ben-1 refunded"
+
+what happened, each once:
+  book ana-1 by one
+  book ana-2 by one
+  book ana-3 by one
+  book ben-1 by two
+  book ben-2 by two
+  book ben-3 by three
+  refund ana-1 by two
+  refund ben-1 by three
+
+sandboxes at E2B: 2; those of killed workers end by themselves, within 60 s
+"""
+
+
+def run(name: str, *needed: str, given: tuple[str, ...] = ()) -> str:
     """Run an example in a fresh interpreter and return what it printed."""
     for module in needed:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "adapters")])
-    keep = {key: value for key, value in os.environ.items() if key not in ("CALLGATE_MODEL", "TIKTOKEN_CACHE_DIR")}
+    keep = {key: value for key, value in os.environ.items() if key not in UNSET}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name)],
+        [sys.executable, str(ROOT / "examples" / name), *given],
         env={**keep, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -46,6 +70,12 @@ def test_the_swap_runs(jail: Sandbox) -> None:
 
 def test_an_agent_writes_a_program(jail: Sandbox) -> None:
     assert run("create_agent.py", "langchain").endswith("They come to 150.0.\n")
+
+
+def test_workers_go_on_with_what_others_began() -> None:
+    langgraph_savers = pytest.importorskip("langgraph_savers", reason="langgraph is not installed")
+    with langgraph_savers.postgres_server() as address:
+        assert run("scaling_out.py", "e2b", "h11", given=(address,)) == SCALED
 
 
 def test_every_answer_of_the_demo_is_right() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from local.harness import alive, descendants, eventually, open_python
 
 from callgate.errors import SandboxUnavailable
 from callgate.sandboxes import LocalSandbox, Sandbox
+from callgate.sandboxes.e2b import E2BSandbox
 from callgate.testing import FakeSandbox, SandboxConformance
 
+if TYPE_CHECKING:
+    from callgate.testing.e2b import LoopbackE2B  # needs the extra e2b
+
 ORDINARY = "guests are ordinary processes of this machine, as it says: never for programs that a model wrote"
+STANDS_IN = "the loopback server is no machine of its own: its processes are ordinary ones of this machine"
 NO_PLACE = "without a mount namespace there is no place to write that a guest could have for itself"
 
 
@@ -91,5 +96,32 @@ class WithoutNamespaces(Local):
         return self.make
 
 
-CLASSES: list[type[SandboxConformance]] = [Local, WithoutNamespaces, Fake]
+class E2B(SandboxConformance):
+    """E2BSandbox, over the loopback server"""
+
+    lacks = {  # noqa: RUF012 - a declaration
+        "disk_mb": STANDS_IN,
+        "host_files": STANDS_IN,
+        "network": STANDS_IN,
+        "processes": STANDS_IN,
+        "tmp": STANDS_IN,
+    }
+
+    server: LoopbackE2B
+
+    @pytest.fixture
+    def make_sandbox(self, conforming_server: LoopbackE2B) -> Callable[[], Sandbox]:
+        type(self).server = conforming_server
+        return lambda: E2BSandbox(**conforming_server.options)
+
+    def lose(self, sandbox: Sandbox) -> None:
+        """Take it away, and let there be no other to go on in."""
+        self.server.faults.fail("/v2/sandboxes", 500, headers={"Should-Retry": "false"})
+        self.server.lose_sandboxes()
+
+    def leftovers(self, sandbox: Sandbox) -> Collection[object]:
+        return range(max(0, self.server.processes() - len(self.server.sandboxes())))
+
+
+CLASSES: list[type[SandboxConformance]] = [Local, WithoutNamespaces, E2B, Fake]
 """In the order of the table."""

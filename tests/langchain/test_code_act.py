@@ -36,7 +36,7 @@ from pydantic import BaseModel
 from callgate import UsageError
 from callgate.history import SurfaceKind
 from callgate.router import Facts, Surface
-from callgate.testing import ScriptedChatModel
+from callgate.testing import FakeSandbox, ScriptedChatModel
 
 both_ways = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
 
@@ -285,6 +285,22 @@ def test_the_toggle_and_the_route_set_the_surface_of_a_run() -> None:
         agent = agent_of(model, [add], routes={"billing": "json"})
         go(agent, config={"configurable": configurable}, use_async=False)
         assert model.tools_seen() == [shown]
+
+
+@both_ways
+def test_programs_of_a_route_run_in_its_sandbox(use_async: bool) -> None:
+    class Cloud(FakeSandbox):
+        name = "cloud"
+
+    events: list[Any] = []
+    agent = agent_of(
+        model_of(asks(code("x = add(a=3, b=4)\nx + 1"))),
+        [add],
+        sandboxes={"analytics": Cloud()},
+        on_event=events.append,
+    )
+    assert told(go(agent, config={"configurable": {"route": "analytics"}}, use_async=use_async)) == ["8"]
+    assert [one["sandbox"] for one in events if one["type"] == "callgate.sandbox"] == ["cloud"]
 
 
 # ---- what the router says

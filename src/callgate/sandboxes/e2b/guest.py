@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["E2BGuest"]
 
-WINDOW = 1 << 25
+WINDOW = 1 << 23
 """Bytes that a guest may not have read yet before whoever sends waits."""
 LOOK = 0.01
 """Seconds between two looks at whether it has."""
