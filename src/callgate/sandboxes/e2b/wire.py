@@ -72,7 +72,7 @@ class Wire:
         """What has not got a number yet."""
         self._uploading = False
         self._look = asyncio.Event()
-        self._heard = self._asked = self._asked_last = self._progress = self._loop.time()
+        self._heard = self._said = self._asked = self._asked_last = self._progress = self._loop.time()
         self._waiting_since: float | None = None
         self._nonce = ""
         """Of a `HELLO` that is not answered yet."""
@@ -117,11 +117,8 @@ class Wire:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._handle is not None:
             await self._end_relay()
-        for waits in (self._ready,):
-            if not waits.done():
-                waits.cancel()
-            elif not waits.cancelled():
-                waits.exception()
+        if not self._ready.cancel() and not self._ready.cancelled():
+            self._ready.exception()
 
     async def _end_relay(self) -> None:
         ended = self._ending is not None and self._ending.done()
@@ -178,13 +175,14 @@ class Wire:
         if not lines:
             return  # what is owed is still owed
         self._writer.put(*lines)
+        self._said = self._loop.time()
         self._unacked = 0
         self._owes = False
         if self._waiting_since is None and self._window.unheard:
-            self._waiting_since = self._loop.time()
+            self._waiting_since = self._said
 
     async def _send_by_file(self) -> None:
-        data, path = self._queue[0], f"{EXCHANGE}/{secrets.token_hex(8)}"
+        data, path = self._queue[0], f"{packets.EXCHANGE}/{secrets.token_hex(8)}"
         while not self._over:
             try:
                 await self.machine.upload(path, data)
@@ -271,7 +269,7 @@ class Wire:
 
     async def _fetch(self, packet: packets.Packet) -> None:
         path, _, size = packet.text.rpartition(" ")
-        if not path.startswith(f"{EXCHANGE}/") or ".." in path or int(size) > self.machine.frame_most:
+        if not path.startswith(f"{packets.EXCHANGE}/") or ".." in path or int(size) > self.machine.frame_most:
             self._fail(machine=False)
             return
         try:
@@ -279,7 +277,9 @@ class Wire:
         except Exception as error:  # noqa: BLE001
             self._trouble(error)
             return
-        if len(data) == int(size) and self._window.next(packet.number):
+        if len(data) != int(size):
+            self._hello()
+        elif self._window.next(packet.number):
             self._owe(ACK_BYTES)
             if (later := self._arrived(data)) is not None:
                 await later
@@ -348,6 +348,8 @@ class Wire:
             self._look.clear()
             now = self._loop.time()
             if self._held_up or self._over:
+                if now - self._said > timing.heartbeat:
+                    self._say(self._window.plain(ACK))  # a relay that hears nothing believes that nobody is there
                 continue
             if self._ending is not None and self._ending.done():
                 if (error := self._ending.exception()) is None or type(error).__name__ == "CommandExitException":
@@ -394,7 +396,3 @@ class Wire:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-EXCHANGE = "callgate-exchange"
-"""As in `inside.relay`, which the host does not import."""

@@ -30,6 +30,8 @@ PIECE = 1 << 16
 """Bytes of the channel in one packet."""
 BY_FILE = 1 << 18
 """Bytes from which on a frame goes by file."""
+EXCHANGE = "callgate-exchange"
+"""Where such files lie, below the relay's working directory."""
 
 
 class Packet(NamedTuple):

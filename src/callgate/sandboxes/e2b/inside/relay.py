@@ -21,7 +21,7 @@ from types import CodeType
 from typing import Any, NoReturn
 
 from . import confine, packets, server
-from .packets import BY_FILE, DATA, ENDED, FILE, HELLO, PIECE, PING, QUIT, READY, Lines, Window
+from .packets import BY_FILE, DATA, ENDED, EXCHANGE, FILE, HELLO, PIECE, PING, QUIT, READY, Lines, Window
 
 OLDEST = (3, 11)
 SILENCE = 60.0
@@ -34,9 +34,6 @@ READ = 1 << 16
 """Bytes read at a time; below the size from which the allocator asks the kernel for each buffer."""
 AHEAD = 1 << 20
 """Bytes that the host has not acknowledged, at which the guest is not read any further."""
-
-EXCHANGE = "callgate-exchange"
-"""Where frames lie that go by file, below the working directory."""
 
 
 def main(guest: dict[str, str], arguments: list[str]) -> NoReturn:
