@@ -413,6 +413,12 @@ def test_it_says_where_code_mode_paid_and_where_it_lost() -> None:
     assert "Not known: what a model would have read" in text
 
 
+def test_the_name_of_a_route_stays_on_its_line() -> None:
+    ledger = Ledger()
+    add(ledger, ORDERS, route="billing\n\x1b[2Jother", calls=[FIRST])
+    assert next(one for one in str(ledger).splitlines() if "other" in one).startswith("billing \\x1b[2Jother  ")
+
+
 def test_the_parts_it_prints_add_up_to_the_whole_it_prints() -> None:
     ledger = Ledger()
     for seed in range(30):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from callgate.costs import OUTPUT, REPEATED, Tokens
 from callgate.counterfactual import Account, Baseline, Saving
+from callgate.outcome import visible
 
 __all__ = ["parts_of", "set_against", "table", "told", "weights"]
 
@@ -18,7 +19,7 @@ def told(total: Account, routes: Mapping[str, Account], left_out: int, counter: 
     if total.actions:
         yield f"{_several(total.actions, 'code action')}, {_several(total.calls, 'call')}. {weights(counter)}"
         yield ""
-        rows = [(route or "(no route)", account) for route, account in routes.items()]
+        rows = [(" ".join(visible(route).split()) or "(no route)", account) for route, account in routes.items()]
         yield from table(
             ("route", "actions", "calls", "code mode", "plain, parallel", "plain, sequential"),
             [(name, f"{one.actions:,}", f"{one.calls:,}", *map(_cost, _ways(one))) for name, one in rows],
