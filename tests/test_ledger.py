@@ -493,10 +493,11 @@ def lines_run(work: Any) -> int:
     return next(ran)
 
 
-def test_the_work_grows_with_the_calls_of_a_program_and_not_with_their_square() -> None:
+@pytest.mark.parametrize("prefix", ["id", "customer"], ids=["shorter", "longer than the number"])
+def test_the_work_grows_with_the_calls_of_a_program_and_not_with_their_square(prefix: str) -> None:
     def work(calls: int) -> Any:
-        rows = record("find", [f"id-{number:05}" for number in range(calls)])
-        made = [rows, *(record("get", f"row {number:05}", id=f"id-{number:05}") for number in range(calls))]
+        ids = [f"{prefix}-{number:05}" for number in range(calls)]
+        made = [record("find", ids), *(record("get", f"{prefix} row {one}", id=one) for one in ids)]
         return lambda: add(Ledger(), ORDERS, calls=made)
 
     assert lines_run(work(1_600)) < 9 * lines_run(work(200))
