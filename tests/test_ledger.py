@@ -316,6 +316,14 @@ def test_what_was_counted_is_not_counted_twice() -> None:
     assert ledger.total == total
 
 
+def test_another_run_of_a_call_of_the_same_id_is_counted() -> None:
+    ledger = Ledger()
+    first = add(ledger, ORDERS, "a", calls=[FIND], conversation="t", key="head 1")
+    assert add(ledger, ORDERS, "a", calls=[FIND], conversation="t", key="head 2") == first
+    assert add(ledger, ORDERS, "a", calls=[FIND], conversation="t", key="head 2") is None
+    assert ledger.total.actions == 2
+
+
 def test_an_action_without_its_message_is_left_out_and_said_to_be() -> None:
     ledger = Ledger()
     assert add(ledger, [user("hello")]) is None
