@@ -31,6 +31,8 @@ __all__ = ["Surfaces", "shown_tools"]
 
 _NO_PROGRAMS = "this host cannot run programs"
 _NO_WRITER = "the model is bound as one that writes no code"
+_INPUT: tuple[type, ...] = (PromptValue, str, Sequence)
+"""What a chat model takes."""
 _NAMED = 5
 """Tools that a reason names."""
 
@@ -153,14 +155,15 @@ class Surfaces:
             unfit |= {"code": _NO_WRITER, "mixed": _NO_WRITER}
 
         def choose(config: RunnableConfig, input: LanguageModelInput) -> tuple[Surface, dict[str, str]]:
+            given = input if isinstance(input, _INPUT) else ()  # anything else the model itself refuses
             surface, route = self.choose(
-                config, lambda: read_state(config) or input, lambda: self.history(input), unfit
+                config, lambda: read_state(config) or input, lambda: self.history(given), unfit
             )
             if surface.kind not in bound:
                 surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
             if surface.kind != "json":
                 self._warn()
-            if surface.kind != self._last(input):
+            if surface.kind != self._last(given):
                 event = {"surface": surface.kind, "reason": surface.reason, "route": route}
                 tell(config, {"type": "callgate.surface", **event})
             return surface, {"surface": surface.kind, "reason": surface.reason, "tools": self._tools}

@@ -73,6 +73,15 @@ def test_a_message_says_what_its_model_was_shown_and_why(use_async: bool) -> Non
     assert own.response_metadata == {"model": "m"}
 
 
+@both_ways
+@pytest.mark.parametrize("mode", ["auto", "json"])
+@pytest.mark.parametrize("given", [HumanMessage("hi"), None, 5], ids=["a message", "nothing", "a number"])
+def test_what_is_no_input_the_model_itself_refuses(given: Any, mode: str, use_async: bool) -> None:
+    model, _ = bound(node_of(mode=mode), AIMessage("done"))
+    with pytest.raises(ValueError, match="Invalid input type"):
+        call(model, given, {}, use_async=use_async)
+
+
 def test_a_reason_names_who_set_it() -> None:
     node = node_of(mode="json", routes={"deep": "code", "free": "auto"})
     assert node.surface({}) == Surface(kind="json", reason="json: the node's mode")
