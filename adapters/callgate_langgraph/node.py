@@ -278,9 +278,10 @@ class CodeActNode(Runnable[Any, Any]):
         keeping, forget = self._keeping(calls, state, config, runtime)
         programs = {at: call for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE}
         keys = keys_of("action", programs, keeping)
-        message = asking(messages_in(state, self._messages_key), calls)
+        messages = messages_in(state, self._messages_key)
         code = bool(keys) and (
-            self._surfaces.runs_programs(config, lambda: state, message) or (yield from began(keys.values(), keeping))
+            self._surfaces.runs_programs(config, lambda: state, asking(messages, calls), messages)
+            or (yield from began(keys.values(), keeping))
         )
         batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
         result = yield from batch.steps()

@@ -340,6 +340,28 @@ def test_a_program_without_a_record_runs_where_code_would_be_shown() -> None:
     assert "not a valid tool" in node_of([add]).invoke([asks(code("1 + 1"))], outside())[0].content
 
 
+@both_ways
+def test_a_program_without_a_record_runs_where_the_messages_before_it_show_code(use_async: bool) -> None:
+    class ByMessages:
+        def choose(self, facts: Facts) -> Surface:
+            return Surface(kind="code" if len(facts.messages) == 1 else "json", reason="because")
+
+    node = node_of(router=ByMessages())
+    model, _ = bound(node, asks(code("add(a=1, b=2)")))
+
+    def say(state: Any) -> Any:
+        said = model.invoke(state["messages"])
+        return {"messages": [AIMessage(said.content, tool_calls=said.tool_calls)]}  # the record is lost
+
+    builder: Any = StateGraph(State)
+    builder.add_node("model", say)
+    builder.add_node("tools", node)
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", tools_condition)
+    (answer,) = answers(call(builder.compile(), {"messages": [HumanMessage("hi")]}, {}, use_async=use_async))
+    assert answer.content == "3"
+
+
 def test_the_default_router_goes_by_tokens() -> None:
     node = node_of(router=AutoRouter())
     assert node.surface({}) == node_of().surface({})
