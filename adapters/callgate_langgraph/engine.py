@@ -153,9 +153,10 @@ class Engine:
         keeping, forget = self._keeping(calls, setting)
         programs = {at: call for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE}
         keys = keys_of("action", programs, keeping)
-        message = asking(messages_in(state, self._messages_key), calls)
+        messages = messages_in(state, self._messages_key)
         code = bool(keys) and (
-            self.surfaces.runs_programs(config, lambda: state, message) or (yield from began(keys.values(), keeping))
+            self.surfaces.runs_programs(config, lambda: state, asking(messages, calls), messages)
+            or (yield from began(keys.values(), keeping))
         )
         batch = self._batch(calls, keys if code else {}, input, keeping, setting, plain, inner)
         result = yield from batch.steps()

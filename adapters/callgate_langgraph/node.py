@@ -210,8 +210,8 @@ class CodeActNode(Runnable[Any, Any]):
         Args:
             model: a chat model.
             writes_code: whether it writes programs well enough; False keeps mode "auto" at plain tools.
-            bind_kwargs: for its `bind_tools`. A `tool_choice` that names a tool is bound as json, one that names
-                execute_code is left out on the json surface.
+            bind_kwargs: for its `bind_tools`. A `tool_choice` that names a tool is not shown a surface without it, but
+                plain tools; one that names execute_code is left out on the json surface.
         """
 
         def tell(config: RunnableConfig, event: Event) -> None:

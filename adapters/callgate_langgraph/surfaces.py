@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -21,6 +22,7 @@ from callgate.runner import Event
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
 from callgate.tokens import ApproximateTokens
+from callgate_langchain.guards import is_list
 from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
 from callgate_langgraph.modes import Modes, Wanted
@@ -31,6 +33,8 @@ __all__ = ["Surfaces", "shown_tools"]
 
 _NO_PROGRAMS = "this host cannot run programs"
 _NO_WRITER = "the model is bound as one that writes no code"
+_INPUT: tuple[type, ...] = (PromptValue, str, Sequence)
+"""What a chat model takes."""
 _NAMED = 5
 """Tools that a reason names."""
 
@@ -104,13 +108,16 @@ class Surfaces:
             return self._routed(messages(), wanted.route, dict(unfit or {})), wanted.route
         return self._set(wanted), wanted.route
 
-    def runs_programs(self, config: RunnableConfig, state: Callable[[], Any], asking: AIMessage | None) -> bool:
+    def runs_programs(
+        self, config: RunnableConfig, state: Callable[[], Any], asking: AIMessage | None, messages: Any
+    ) -> bool:
         """Say whether the programs of a message run: whether its model was, or is, shown that it may write them.
 
         Args:
             config: of the run.
             state: returns the graph's state.
             asking: the message, where the state holds it.
+            messages: of the state. Where `asking` says nothing of what was shown, those before it are gone by again.
 
         Raises:
             UsageError: as `choose` does.
@@ -122,7 +129,8 @@ class Surfaces:
         recorded = None if asking is None else surface_of(asking)
         if recorded is not None:
             return recorded != "json" and self._modes.available(wanted.route)
-        return self._routed((), wanted.route, {}).kind != "json"
+        before = [*takewhile(lambda one: one is not asking, messages)] if is_list(messages) else []
+        return self._routed(self.history(before), wanted.route, {}).kind != "json"
 
     def route(self, config: RunnableConfig, state: Callable[[], Any]) -> str | None:
         """Return the route of a run; see `choose`."""
@@ -151,11 +159,13 @@ class Surfaces:
         bound, unfit = bind_surfaces(model, self.shown, bind_kwargs)
 
         def choose(config: RunnableConfig, input: LanguageModelInput) -> tuple[Surface, dict[str, str]]:
+            given = input if isinstance(input, _INPUT) else ()  # anything else the model itself refuses
+
             def state() -> Any:
                 return read_state(config) or input
 
             return self.turn(
-                config, state, input, unfit=unfit, writes_code=writes_code, tell=lambda event: tell(config, event)
+                config, state, given, unfit=unfit, writes_code=writes_code, tell=lambda event: tell(config, event)
             )
 
         return SurfaceModel(bound, choose)

@@ -211,6 +211,8 @@ class Attack:
     """Exceptions and limits that mean "refused" here although they could also mean that the program is wrong."""
     laid_by_root: bool = False
     """Whether only root can lay out what it is after."""
+    not_by_nobody: bool = False
+    """Whether there is nothing to find where the host itself is the user that everybody is inside."""
     needs: str | None = None
     """A package without which there is nothing to attack."""
     category: str = ""

@@ -16,7 +16,7 @@ from attacks import inhost
 from attacks.attack import SLACK_MB, Attack, Trial
 from attacks.bare import BareSandbox
 from attacks.prelude import missing_calls
-from attacks.stage import Estate
+from attacks.stage import NOBODY, Estate
 from attacks.trial import Meter, run
 from local.harness import run as run_plain
 
@@ -162,6 +162,8 @@ def plain(sandbox: Sandbox) -> Any:
 def _not_here(attack: Attack) -> str | None:
     if attack.laid_by_root and os.getuid() != 0:
         return "only root can lay out what this is after"
+    if attack.not_by_nobody and os.getuid() == NOBODY:
+        return "the host is the user that everybody is inside"
     if attack.needs is not None and importlib.util.find_spec(attack.needs) is None:
         return f"{attack.needs} is not installed"
     missing = missing_calls(attack.program)

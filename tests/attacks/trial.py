@@ -90,13 +90,17 @@ class Meter:
         return open_descriptors() - sum(len(spares(one)) for one in self._pools)
 
     def _settled(self, count: Callable[[], int], patience: float) -> int:
-        deadline = time.monotonic() + patience
-        while (more := count()) > 0 and time.monotonic() < deadline:
+        deadline, empty = time.monotonic() + patience, 0
+        while True:
+            more = count()
+            # The kernel's lists are no snapshot: who is handed to another parent just then is on neither of two.
+            empty = empty + 1 if more <= 0 else 0
+            if empty == 2 or time.monotonic() >= deadline:
+                return max(more, 0)
             for pid in children() - self._children:  # orphans: this process is their reaper
                 with suppress(ChildProcessError):
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
             time.sleep(0.005)
-        return max(more, 0)
 
 
 def spares(sandbox: LocalSandbox) -> list[socket.socket]:

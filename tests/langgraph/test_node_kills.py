@@ -185,7 +185,8 @@ def test_two_processes_that_resume_one_thread_do_every_write_once(
         both = human.next_life(said)
         results = [process.result() for process in [lives.start(both), lives.start(both)]]
         errors = [one["error"] for one in results if "error" in one]
-        assert all("another run" in one for one in errors), errors
+        late = ("another run", "waits for a decision")  # meets the other as it goes on, or finds its answer used
+        assert all(any(one in error for one in late) for error in errors), errors
         said = lives.live(replace(life, step="none"))
         if is_over(said):
             break

@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 from attacks.attack import ROOT, Attack, Control, Trial, found_any, leaked
+from attacks.stage import NOBODY
 
 import callgate
 from callgate.calls import Result, refusal
@@ -29,7 +30,7 @@ def _every_text_is_told() -> Iterator[None]:
     def failed(tool: Tool, call: Call, error: BaseException) -> Result:
         return refusal("ToolFailed", str(error), tool=tool.name)
 
-    with mock.patch("callgate.driver.failed", failed):
+    with mock.patch("callgate.driver.failed", failed), mock.patch("callgate.driver_asyncio.failed", failed):
         yield
 
 
@@ -45,7 +46,7 @@ def named_host(trial: Trial) -> bool:
 
 def is_user(trial: Trial) -> bool:
     """The number of the host's user is shown, and it is not the one that everybody has inside."""
-    return trial.value == os.getuid() != 65534
+    return trial.value == os.getuid() != NOBODY
 
 
 _TELLS_OF_BOOM = """\
@@ -164,6 +165,7 @@ ATTACKS = [
         won=is_user,
         control=ROOT,
         gaps={"no namespaces, an ordinary user": "without a user namespace a guest runs as its host's user"},
+        not_by_nobody=True,
     ),
     Attack(name="learn who its host is from the channel", program=_PEER),
     Attack(name="find the host among the processes by its number", program=_BY_NUMBER, won=found_any),
