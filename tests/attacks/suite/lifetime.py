@@ -136,11 +136,13 @@ call("prctl", 1, 0, 0, 0, 0)
 post(b'{"call":1,"tool":"note","args":{"text":"ready"}}')
 nap(20)
 """,
+    # A host that is not dead yet ends a guest whose channel is closed.
     "by ignoring what it can": """\
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 call("prctl", 1, 15, 0, 0, 0)
 post(b'{"call":1,"tool":"note","args":{"text":"ready"}}')
+nap(1)
 os.close(3)
 nap(20)
 """,
