@@ -57,7 +57,7 @@ def readme_block() -> str:
     """Return the table of cache-weighted tokens, with what has to be said of it."""
     head = (*_HEAD, "saved by definitions · turns · payload")
     rows = [_row(name, one) for name, one in tasks().items()]
-    told = " ".join([*_told(), *_published(), *_found(), *_chosen()])
+    told = " ".join([*_told(), *_published(), *_chosen()])
     return "\n".join(
         [
             *_heads("cache-weighted tokens per task", *head),
@@ -116,11 +116,11 @@ def _told() -> Iterator[str]:
 def _published() -> Iterator[str]:
     found = results("vendors").get("scenarios", {}).values()
     if offs := [f"{one['published']['off']:+.1%}" for one in found if "off" in one.get("published", {})]:
-        yield f"From the JSON tokens that Microsoft and Anthropic published ours differ by {', '.join(offs)};"
-        yield "AIMultiple's runs cannot be rebuilt, for nobody knows their tools."
+        yield f"Ours differ by {', '.join(offs)} from the JSON tokens that Microsoft and Anthropic published."
 
 
 def _found() -> Iterator[str]:
+    yield "AIMultiple's runs cannot be rebuilt, for nobody knows their tools."
     if discovery := results("discovery"):
         search = discovery["search"]
         large = [one["code"] for size, one in discovery["prompt_tokens"].items() if int(size) >= 100]
@@ -144,7 +144,8 @@ def _chosen() -> Iterator[str]:
 
 def figures_block() -> str:
     """Return what the README has no room for."""
-    return "\n\n".join("\n".join(lines) for lines in (_raw(), _beside_published(), _routed(), _prompts()))
+    tables = ["\n".join(lines) for lines in (_raw(), _beside_published(), _routed(), _prompts())]
+    return "\n\n".join([*tables, fill(" ".join(_found()), WIDTH, break_on_hyphens=False)])
 
 
 def _raw() -> Iterator[str]:

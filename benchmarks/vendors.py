@@ -154,7 +154,7 @@ def transcript(given: dict[str, Any], tokens: TokenCounter) -> Task:
         expect(record["data"], {"Notes": content}, "another text came")
         return saved
 
-    functions = {"gdrive.getDocument": lambda documentId: {"content": content}, "salesforce.updateRecord": update}  # noqa: N803
+    functions = {"gdrive.getDocument": lambda documentId: {"content": content}, "salesforce.updateRecord": update}  # noqa: N803 - as the scenario names it
     return Task("anthropic_drive_to_salesforce", given, functions, turn)
 
 

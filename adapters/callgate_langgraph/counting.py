@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, overload
 
-from langchain_core.utils.function_calling import convert_to_openai_tool
-
 from callgate.history import Message, SurfaceKind
 from callgate.ledger import Ledger
 from callgate_langchain.guards import is_list
@@ -17,7 +15,7 @@ from callgate_langgraph.actions import CodeAction
 from callgate_langgraph.approvals import Setting
 from callgate_langgraph.keeping import messages_in, scope_of
 from callgate_langgraph.steps import Steps
-from callgate_langgraph.surfaces import Surfaces
+from callgate_langgraph.surfaces import Surfaces, shown_tokens
 
 __all__ = ["Counting"]
 
@@ -73,13 +71,7 @@ class Counting:
 
     @functools.cached_property
     def _definitions(self) -> dict[SurfaceKind, int]:
-        known = dict[int, int]()
-        for tools in self._shown.values():
-            for one in tools:
-                if id(one) not in known:
-                    text = json.dumps(convert_to_openai_tool(one), ensure_ascii=False)
-                    known[id(one)] = self._ledger.counter.count(text)
-        return {kind: sum(known[id(one)] for one in tools) for kind, tools in self._shown.items()}
+        return shown_tokens(self._shown, self._ledger.counter)
 
 
 def _lasting(scope: Sequence[str]) -> str:

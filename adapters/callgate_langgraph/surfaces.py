@@ -21,7 +21,7 @@ from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import Event
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
-from callgate.tokens import ApproximateTokens
+from callgate.tokens import ApproximateTokens, TokenCounter
 from callgate_langchain.guards import is_list
 from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
@@ -29,7 +29,7 @@ from callgate_langgraph.modes import Modes, Wanted
 from callgate_langgraph.plain import may_be_plain
 from callgate_langgraph.state import read_state
 
-__all__ = ["Surfaces", "shown_tools"]
+__all__ = ["Surfaces", "shown_tokens", "shown_tools"]
 
 _NO_PROGRAMS = "this host cannot run programs"
 _NO_WRITER = "the model is bound as one that writes no code"
@@ -57,6 +57,16 @@ def shown_tools(
         "code": [_function(definition(catalogue, argument_prose=argument_prose)), *only_direct],
         "mixed": [*plain, _function(mixed_definition(catalogue, argument_prose=argument_prose))],
     }
+
+
+def shown_tokens(shown: Mapping[SurfaceKind, Sequence[Any]], counter: TokenCounter) -> dict[SurfaceKind, int]:
+    """Return the tokens of what each surface shows; each tool is counted once."""
+    known = dict[int, int]()
+    for tools in shown.values():
+        for one in tools:
+            if id(one) not in known:
+                known[id(one)] = counter.count(json.dumps(convert_to_openai_tool(one), ensure_ascii=False))
+    return {kind: sum(known[id(one)] for one in tools) for kind, tools in shown.items()}
 
 
 def _function(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,12 +247,7 @@ class Surfaces:
     @functools.cached_property
     def _sizes(self) -> dict[SurfaceKind, int]:
         counter = self._router.counter if isinstance(self._router, AutoRouter) else ApproximateTokens()
-        known = dict[int, int]()
-        for tools in self.shown.values():
-            for one in tools:
-                if id(one) not in known:
-                    known[id(one)] = counter.count(json.dumps(convert_to_openai_tool(one), ensure_ascii=False))
-        return {kind: sum(known[id(one)] for one in tools) for kind, tools in self.shown.items()}
+        return shown_tokens(self.shown, counter)
 
     def _routed(self, messages: tuple[Message, ...], route: str | None, excluded: dict[SurfaceKind, str]) -> Surface:
         if not self._modes.available(route):

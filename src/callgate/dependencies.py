@@ -46,9 +46,8 @@ def levels_of(arguments: Sequence[JSON], results: Sequence[str], *known: Abstrac
     wanted = Counter(word for term in sought for word in term)
     by_word: dict[str, list[Term]] = defaultdict(list)
     for term in sought:
-        by_word[min(term, key=wanted.__getitem__)].append(
-            term
-        )  # the rarest: "order" is in all of order-1, order-2, ...
+        # By its rarest word: "order" is in all of order-1, order-2, ...
+        by_word[min(term, key=wanted.__getitem__)].append(term)
     since: dict[Term, int] = {}
     levels = list[int]()
     for at, result in enumerate(results):

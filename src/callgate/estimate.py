@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from callgate.codec import JSON, is_object
-from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
+from callgate.costs import PER_MESSAGE, Meter, Tokens, call_tokens, message_tokens
 from callgate.counterfactual import Saving
 from callgate.errors import UsageError
 from callgate.history import Message, ModelCall
@@ -125,7 +125,7 @@ class _Pricing:
     """Prices a conversation in each way that its stretches of calls could have gone."""
 
     def __init__(self, messages: Sequence[Message], counter: TokenCounter) -> None:
-        self._count = counter.count
+        self._counter, self._count = counter, counter.count
         self._messages = messages
         self._parts = list(parts_of(messages))
         self._stretches = [one for one in self._parts if isinstance(one, Stretch)]
@@ -232,10 +232,10 @@ class _Pricing:
     # ---- tokens
 
     def _message(self, text: str) -> int:
-        return self._count(text) + PER_MESSAGE
+        return message_tokens(self._counter, text)
 
     def _call(self, call: ModelCall) -> int:
-        return self._count(call.name) + self._count(call.arguments) + PER_CALL
+        return call_tokens(self._counter, call.name, call.arguments)
 
     def _program(self, program: str) -> int:
         return self._call(ModelCall(id="", name=EXECUTE_CODE, arguments=_json({"code": program})))

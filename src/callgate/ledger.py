@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from callgate.codec import decode
-from callgate.costs import PER_CALL, PER_MESSAGE, Tokens
+from callgate.costs import Tokens, call_tokens, message_tokens
 from callgate.counterfactual import Account, Opened, Shown, Ways
 from callgate.dependencies import levels_of, words_of
 from callgate.history import Message, ModelCall, SurfaceKind
@@ -302,10 +302,10 @@ class Ledger:
     # ---- tokens
 
     def _message(self, text: str) -> int:
-        return self.counter.count(text) + PER_MESSAGE
+        return message_tokens(self.counter, text)
 
     def _call(self, name: str, arguments: str) -> int:
-        return self.counter.count(name) + self.counter.count(arguments) + PER_CALL
+        return call_tokens(self.counter, name, arguments)
 
     def _written(self, message: Message, calls: Sequence[ModelCall]) -> int:
         return self.counter.count(message.text) + sum(self._call(one.name, one.arguments) for one in calls)

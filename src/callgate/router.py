@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
-from callgate.costs import PER_CALL, PER_MESSAGE, Meter
+from callgate.costs import Meter, call_tokens, message_tokens
 from callgate.errors import UsageError
 from callgate.history import Message, SurfaceKind
 from callgate.surface import EXECUTE_CODE
@@ -144,12 +144,12 @@ def _turns(messages: Sequence[Message], counter: TokenCounter) -> list[_Turn]:
     """Return the turns of a thread; what was said before the first counts as its beginning."""
     turns = [_Turn()]
     for one in messages:
-        tokens = counter.count(one.text) + PER_MESSAGE
+        tokens = message_tokens(counter, one.text)
         if one.role == "user" and (turns[-1].rounds or turns[-1].answers):
             turns.append(_Turn())
         turn = turns[-1]
         if one.role == "assistant" and one.calls:
-            made = sum(counter.count(call.name) + counter.count(call.arguments) + PER_CALL for call in one.calls)
+            made = sum(call_tokens(counter, call.name, call.arguments) for call in one.calls)
             turn.rounds.append(_Round([call.name for call in one.calls], tokens + made))
         elif one.role == "assistant":
             turn.answers.append(tokens)

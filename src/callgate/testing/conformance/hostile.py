@@ -106,7 +106,7 @@ class Hostile:
             "trace": [["x"], 5],
             "limit": ["no"],
         }
-        end = '{"end":{"value":null,"error":' + frame(error)[4:].decode() + ',"printed":0}}'  # type: ignore[arg-type]
+        end = '{"end":{"value":null,"error":' + frame(error)[4:].decode() + ',"printed":0}}'
         data = len(end).to_bytes(4, "big") + end.encode()
         outcome = self._run(case, f"raw({data!r})\nwhile True: pass", Counting())
         assert (outcome.status, outcome.limit) == ("failed", None)
