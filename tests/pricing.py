@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
 
 from callgate.costs import PER_CALL, PER_MESSAGE, Tokens
 from callgate.history import Message
@@ -36,3 +40,11 @@ def price(messages: Sequence[Message], definitions: Sequence[int], *, read: bool
         total += request(written)
         said += written + PER_MESSAGE
     return total + (request(0) if read else Tokens())
+
+
+def exact_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tiktoken find the encodings that come with llama-index-core; skip without either."""
+    if not (find_spec("tiktoken") and find_spec("llama_index") and (spec := find_spec("llama_index.core"))):
+        pytest.skip("counting exactly needs tiktoken, and its encodings that come with llama-index-core")
+    assert spec.origin is not None
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(Path(spec.origin).parent / "_static" / "tiktoken_cache"))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pricing import count, price
+from hypothesis import given
+from hypothesis import strategies as st
+from pricing import count, exact_without_network, price
 
 from callgate import UsageError, cli
 from callgate.costs import Tokens
@@ -163,6 +165,29 @@ def test_programs_are_python() -> None:
     literal = [says("", *((str(at), "get", {"a": at, "b": "same"}) for at in range(3)))]
     (stretch,) = (one for one in parts_of(literal) if not isinstance(one, Message))
     assert list(loops_of(stretch)) == ["r = [get(a=0, b='same') for x in [1, 2]]"]
+
+
+ids = st.sampled_from(["a", "b", ""])
+arguments = st.sampled_from(
+    ["{}", '{"a": 1}', '{"a": "W-551"}', "[1, [2]]", '"text"', "no json", "", "[" * 900 + "]" * 900, '{"a": "\\ud800"}']
+)
+calls = st.builds(ModelCall, id=ids, name=st.sampled_from(["find", "get-all"]), arguments=arguments)
+texts = st.sampled_from(["", "W-551", "some words", "[1, 2]"])
+conversations = st.lists(
+    st.builds(Message, role=st.sampled_from(["user", "system"]), text=texts)
+    | st.builds(Message, role=st.just("assistant"), text=texts, calls=st.lists(calls, max_size=3).map(tuple))
+    | st.builds(Message, role=st.just("tool"), text=texts, answers=ids),
+    max_size=12,
+)
+
+
+@given(conversations)
+def test_whatever_a_conversation_is_it_is_priced_and_the_parts_add_up(messages: list[Message]) -> None:
+    found = of(messages)
+    assert found.was.tokens == cost(messages, AS_JSON)
+    assert found.answer.requests <= found.shown.requests == found.parallel.requests <= found.was.requests + found.calls
+    for bound in (found.shown, found.answer):
+        assert bound.saving.total == found.was.tokens - bound.tokens
 
 
 def test_a_conversation_in_code_mode_is_refused() -> None:
@@ -363,6 +388,22 @@ def test_json_says_the_same(command: Any) -> None:
         for part in ("definitions", "turns", "payload", "total"):
             assert saving[part].items() >= asdict(getattr(bound.saving, part)).items()
     assert said["billed"] is None
+
+
+def test_exact_counts_are_of_tiktoken(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact_without_network(monkeypatch)
+    data = {"messages": stored(SEQUENCE), "tools": TOOLS}
+    said = json.loads(command(data, "--exact", "--json")[1])
+    assert said["counter"] == "o200k_base"
+    assert said["definitions"]["json"] != AS_JSON
+    assert "Costs in tokens (o200k_base)" in command(data, "--exact")[1]
+
+
+def test_exact_counts_without_tiktoken_are_wrong_usage(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    status, out, error = command(stored(SEQUENCE), "--exact")
+    assert (status, out) == (2, "")
+    assert "pip install 'callgate[tokens]'" in error
 
 
 def test_the_help_names_every_key(command: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pricing import price
+from pricing import count, price
 
 from callgate import Ledger
 from callgate.costs import Tokens
@@ -148,6 +148,16 @@ def test_text_beyond_ascii_is_counted_as_it_would_be_shown() -> None:
     call = ModelCall(id="", name="say", arguments='{"text": "größer"}')
     shown = [ORDERS[0], says("Let me look.", call), answers("", "größer")]
     assert account.sequential == price(shown, [900] * 2)
+
+
+@pytest.mark.parametrize("text", ["x", "größer", "a \\u 00e4"])
+def test_large_results_are_counted_as_they_are(text: str) -> None:
+    value = [{"name": text, "n": n} for n in range(5_000)]
+    account = add(Ledger(), ORDERS, calls=[record("rows", value)])
+    assert account is not None
+    shown = json.dumps(value, ensure_ascii=False)
+    fewer = 0.85 * count(shown) if text == "x" else count(shown)  # without blanks
+    assert fewer <= account.sequential.new - account.code.new <= count(shown) + 1_000
 
 
 # ---- conversations

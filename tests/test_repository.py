@@ -98,8 +98,6 @@ def test_the_core_imports_no_framework_and_no_adapter(path: Path) -> None:
     ]
     if path == CORE / "testing" / "models.py":  # the scripted model is LangChain's, and loaded only when asked for
         foreign = [one for one in foreign if not one[0].startswith("langchain_core")]
-    if path == CORE / "tokens.py":  # tiktoken counts exactly, where it is asked for
-        foreign = [one for one in foreign if one != ("tiktoken", False)]
     assert foreign == []
 
 

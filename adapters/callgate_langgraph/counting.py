@@ -45,6 +45,8 @@ class Counting:
             actions: of the node run.
             setting: that it began with.
         """
+        if not actions:
+            return
         try:
             messages, config = messages_in(setting.state, self._messages_key), setting.config
             told = _Told(messages if is_list(messages) else [], self._surfaces.history)
@@ -52,6 +54,7 @@ class Counting:
             first = getattr(told.messages[0], "id", None) if told.messages else None
             # Without a thread the messages grow all the same, while the graph runs.
             conversation = json.dumps(scope[:-1]) if len(scope) > 1 else first and f"message {first}"
+            route = self._surfaces.route(config, lambda: setting.state)
             for one in actions:
                 outcome = yield from one.ended()
                 self._ledger.add(
@@ -60,7 +63,7 @@ class Counting:
                     answer=one.answer,
                     calls=outcome.calls if outcome is not None else (),
                     definitions=self._definitions,
-                    route=self._surfaces.route(config, lambda: setting.state),
+                    route=route,
                     thread=scope[0] if len(scope) > 1 else None,
                     conversation=conversation,
                     key=outcome.journal.head if outcome is not None else None,

@@ -70,6 +70,12 @@ class Meter:
         self._definitions, self._said = definitions, 0
         self._new = definitions
 
+    def copy(self) -> Meter:
+        """Return one that goes on from here by itself."""
+        copied = Meter(self._definitions)
+        copied._said, copied._new = self._said, self._new
+        return copied
+
     def say(self, tokens: int) -> None:
         """Add a message that the model has not read yet."""
         self._said += tokens

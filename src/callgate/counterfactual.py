@@ -135,14 +135,14 @@ class Ways:
     def copy(self) -> Ways:
         """Return a copy that goes on by itself."""
         copied = copy.copy(self)
-        copied._meters = {way: copy.copy(meter) for way, meter in self._meters.items()}
+        copied._meters = {way: meter.copy() for way, meter in self._meters.items()}
         copied._seen = self._seen.copy()
         return copied
 
     def take(self, other: Ways, ways: Iterable[Way]) -> None:
         """Go on in some ways where another one stands."""
         for way in ways:
-            self._meters[way], self._seen[way] = copy.copy(other._meters[way]), other._seen[way]
+            self._meters[way], self._seen[way] = other._meters[way].copy(), other._seen[way]
 
     def show(self, surface: SurfaceKind | None) -> None:
         """The next requests are shown this; None, or a surface nobody defined, changes nothing."""
@@ -156,10 +156,12 @@ class Ways:
 
     def request(self, written: int) -> Account:
         """Return what a request costs that is made in every way, and add the message that it writes."""
-        return self.requests([(written, 0)], _WAYS)
+        return Account(**self.requests([(written, 0)], _WAYS))
 
-    def requests(self, made: Sequence[tuple[int, int]], ways: Iterable[Way]) -> Account:
+    def requests(self, made: Sequence[tuple[int, int]], ways: Iterable[Way]) -> dict[str, Any]:
         """Return what requests cost in some ways, and add what they write and what is said after each.
+
+        It is as fields of an `Account`; ways without a request are not among them.
 
         Args:
             made: tokens that each writes, and tokens of the messages that come next.
@@ -179,7 +181,7 @@ class Ways:
             costs[way] = Tokens(new=new, repeated=repeated, output=sum(written for written, _ in made))
             if way in _REQUESTS:
                 costs[_REQUESTS[way]] = len(made)
-        return Account(**costs)
+        return costs
 
     def reading(self) -> Account:
         """Return what it costs to read what has not been read yet, by a request whose output is not counted."""
@@ -215,8 +217,8 @@ class Opened:
         self._programs += program
         self._answers += answer
         made = [(one.written, one.read) for one in calls]
-        first = [] if self._chained.calls else self._first(made)
-        self._chained += self._chain.requests(first or made, _SEQUENTIAL) + Account(calls=len(calls))
+        first = made if self._chained.calls else self._first(made)
+        self._chained += Account(calls=len(calls), **self._chain.requests(first, _SEQUENTIAL))
         for one in calls:
             while len(self._levels) <= one.level:
                 self._levels.append((0, 0))
@@ -228,15 +230,15 @@ class Opened:
 
         A program that called nothing has no counterpart: a JSON loop would not have made its request.
         """
-        after, costs, levels = self._before.copy(), self._chained, self._levels
+        after, levels, chained = self._before.copy(), self._levels, self._chained
         after.take(self._chain, _SEQUENTIAL)
         if self._plain and not levels:
-            costs += after.requests([(self._written, 0)], (*_SEQUENTIAL, *_PARALLEL))
-        costs += after.requests(self._first(levels), _PARALLEL)
+            chained += Account(**after.requests([(self._written, 0)], _SEQUENTIAL))
         written, read = (sum(one[part] for one in levels) for part in (0, 1))
-        costs += after.requests([(self._written + written, read)], ("at_once",))
-        costs += after.requests([(self._written + self._programs, self._answers)], ("code",))
-        return costs, after
+        costs = after.requests(self._first(levels or [(0, 0)] * self._plain), _PARALLEL)
+        costs |= after.requests([(self._written + written, read)], ("at_once",))
+        costs |= after.requests([(self._written + self._programs, self._answers)], ("code",))
+        return chained + Account(**costs), after
 
     def _first(self, made: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Let the first of some requests write what the message has besides programs."""

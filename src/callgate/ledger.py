@@ -51,6 +51,9 @@ _MOST_KEPT, _MOST_WORDS = 1_000, 1 << 18
 OTHERS = "(others)"
 """The route that stands for all after the first thousand."""
 
+_LARGE = 1 << 16
+"""Characters of a result that is not parsed once more only to put blanks into it."""
+
 _RAN = ("done", "failed", "started")
 """States of calls whose tools ran."""
 
@@ -229,17 +232,19 @@ class Ledger:
         self, place: _Conversation | None, messages: Sequence[Message], at: int, definitions: Mapping[SurfaceKind, int]
     ) -> _Conversation:
         """Follow what was said since the last action, or all that was said."""
+        told = list(messages[place.at + 1 if place is not None else 0 : at + 1])
+        asking = told.pop()
         if place is None:
-            begins: list[SurfaceKind] = [one.surface for one in messages[: at + 1] if one.surface is not None]
-            ways, words, start = Ways(definitions, begins[0] if begins else "code"), set[str](), 0
+            known = (one.surface for one in (*told, asking) if one.surface is not None)
+            begins: list[SurfaceKind] = [one for one in known if one in definitions]
+            ways, words = Ways(definitions, begins[0] if begins else "code"), set[str]()
             between, ours = Account(), set[str]()
         else:
-            ways, words, start = place.opened.settled()[1], place.words, place.at + 1
+            ways, words = place.opened.settled()[1], place.words
             between, ours = Account() - ways.reading(), place.counted
             _learn(words, messages[place.at])
         programs = set[str]()
-        for index in range(start, at):
-            one = messages[index]
+        for one in told:
             if one.role == "assistant":
                 ways.show(one.surface)
                 between += _billed(ways.request(self._written(one, one.calls)), one.usage)
@@ -249,18 +254,12 @@ class Ledger:
                 if one.answers in programs:  # of an action that was charged elsewhere
                     between = Account() - ways.reading()
             _learn(words, one)
-        asking = messages[at]
         ways.show(asking.surface)
         plain = [one for one in asking.calls if not _runs(one)]
         opened = Opened(ways, self._written(asking, plain), plain=bool(plain))
+        mark = hash(asking.calls)
         return _Conversation(
-            ways=ways,
-            opened=opened,
-            at=at,
-            mark=hash(asking.calls),
-            between=between,
-            usage=asking.usage,
-            words=words,
+            ways=ways, opened=opened, at=at, mark=mark, between=between, usage=asking.usage, words=words
         )
 
     def _charged(self, place: _Conversation) -> Account:
@@ -334,9 +333,11 @@ def _billed(account: Account, usage: Tokens | None) -> Account:
 
 
 def _shown(call: CallRecord) -> str:
-    """Return what a ToolNode would show of a call: text as it is, anything else as JSON."""
+    """Return what a ToolNode would show of a call: text as it is, anything else as JSON; much of it without blanks."""
     if call.result is None:
         return call.error or ""
+    if len(call.result) > _LARGE and call.result[0] in "[{" and "\\u" not in call.result:
+        return call.result
     value = decode(call.result)
     return value if isinstance(value, str) else _json(value)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from callgate.codec import JSON, NotJSON, decode, is_array, is_object
+from callgate.codec import JSON, NotJSON, decode, is_array, is_object, recode
 from callgate.dependencies import levels_of, scalars_of, words_of
 from callgate.history import Message, ModelCall
 
@@ -129,7 +129,10 @@ def _values(arguments: JSON) -> list[JSON]:
 
 
 def _loaded(arguments: str) -> JSON:
+    """Return arguments as a value; text that no program could hold stays text."""
     try:
-        return decode(arguments)
+        value = decode(arguments)
+        recode(value)
     except NotJSON:
         return arguments
+    return value

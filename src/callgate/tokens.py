@@ -12,6 +12,8 @@ __all__ = ["ApproximateTokens", "ExactTokens", "TokenCounter"]
 CHARS_PER_TOKEN = 4
 """As langchain-core's `count_tokens_approximately` has it."""
 
+_PIECE = 100_000
+
 
 class TokenCounter(Protocol):
     """Counts tokens."""
@@ -60,5 +62,10 @@ class ExactTokens:
         self.name = encoding
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text; what looks like a special token is text, too."""
-        return len(self._encoding.encode(text, disallowed_special=()))
+        """Return the tokens of a text; what looks like a special token is text, too.
+
+        A text of more than 100,000 characters is counted in pieces, which makes at most a few tokens more of it: on
+        long runs of blanks the pattern of the encoding would fail.
+        """
+        pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
+        return sum(len(self._encoding.encode(piece, disallowed_special=())) for piece in pieces)

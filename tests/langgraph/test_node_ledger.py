@@ -18,7 +18,7 @@ from langgraph_cases import State, add, answers, asks, call, code, codeact, echo
 from pricing import count, price
 
 from callgate import Ledger, SqliteJournal
-from callgate.costs import Tokens
+from callgate.costs import PER_CALL, Tokens
 from callgate.counterfactual import Account
 from callgate.testing.models import ScriptedChatModel
 from callgate_langchain.history import history_of
@@ -275,5 +275,5 @@ def test_a_ledger_may_be_shared_and_count_by_its_own_counter() -> None:
     message = asks(code("add(a=1, b=2)"))
     codeact([add], ledger=ledger).invoke([HumanMessage("one two three"), message], outside(thread_id="t"))
     plain_way = ledger.total.sequential
-    assert plain_way.output == 1 + 4 + 6  # add, {"a": 1, "b": 2}, and the form of a call
+    assert plain_way.output == 1 + 4 + PER_CALL  # add, {"a": 1, "b": 2}, and the form of a call
     assert "(words)" in str(ledger)
