@@ -1,0 +1,70 @@
+"""Journals in the store of a workflow's Context: they are serialised with it, and go on where it is restored."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from callgate import JournalError, UsageError
+
+__all__ = ["JOURNALS", "ContextJournal", "forget", "scope_of"]
+
+JOURNALS = "callgate_journals"
+"""The key of the store that holds them."""
+
+SCOPE = "callgate_scope"
+"""The key that tells this Context from all others, for journals that are kept elsewhere."""
+
+
+class ContextJournal:
+    """Keeps lines in the store of a Context. They last as long as whoever keeps the Context keeps it.
+
+    Args:
+        store: of the Context.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def aappend(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """Keep lines; see `JournalStore.append`."""
+        kept = await self.aread(key)
+        if len(kept) != position:
+            raise JournalError(f"journal {key!r} does not end at line {position}: another run appended to it")
+        await self._store.set(_path(key), [*kept, *lines])
+
+    async def aread(self, key: str) -> list[str]:
+        """Return the lines under key; see `JournalStore.read`."""
+        return list(await self._store.get(_path(key), default=()))
+
+    def append(self, key: str, position: int, lines: Sequence[str]) -> None:
+        """Cannot be: a Context is only read and written on its event loop."""
+        raise UsageError("the journal in a Context is only awaited; give code_tool a journal to call it plainly")
+
+    def read(self, key: str) -> list[str]:
+        """Cannot be either."""
+        raise UsageError("the journal in a Context is only awaited; give code_tool a journal to call it plainly")
+
+
+def _path(key: str) -> str:
+    """Return where the lines of a key stand: dots in a path of the store are steps, so it has none."""
+    return f"{JOURNALS}.{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+async def scope_of(store: Any) -> str:
+    """Return the name of a Context, which it keeps wherever it is restored."""
+    scope: str | None = await store.get(SCOPE, default=None)
+    if scope is None:
+        scope = secrets.token_hex(8)
+        await store.set(SCOPE, scope)
+    return scope
+
+
+async def forget(store: Any, keys: Sequence[str]) -> None:
+    """Let go of the lines under some keys."""
+    kept: dict[str, list[str]] = dict(await store.get(JOURNALS, default={}))
+    gone = {_path(key).partition(".")[2] for key in keys}
+    if gone & kept.keys():
+        await store.set(JOURNALS, {key: lines for key, lines in kept.items() if key not in gone})
