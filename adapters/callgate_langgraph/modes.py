@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
-from callgate import UsageError
-from callgate.errors import SandboxError, SandboxUnavailable
 from callgate.history import SurfaceKind
+from callgate.modes import Mode, Programs, SandboxWarning, checked_mode
 from callgate.sandboxes.base import Sandbox
 
 __all__ = ["Mode", "Modes", "Route", "SandboxWarning", "Wanted"]
 
-Mode: TypeAlias = Literal["auto", "json", "code", "mixed"]
 Route: TypeAlias = Callable[[Any, RunnableConfig], str | None]
 """Names the route of a run by the graph's state and the config."""
-
-
-class SandboxWarning(RuntimeWarning):
-    """This host cannot run programs, so mode "auto" stays json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +47,10 @@ class Modes:
     """
 
     def __init__(self, mode: str, routes: Mapping[str, str] | None, route: Route | None, *, sandbox: Sandbox) -> None:
-        self._mode: Mode = _checked(mode)
+        self._mode: Mode = checked_mode(mode)
         self._route = route
-        self._routes: dict[str, Mode] = {name: _checked(one) for name, one in (routes or {}).items()}
-        self._sandbox = sandbox
-        self._lock = threading.Lock()
-        self._looked = False
-        self._missing: SandboxError | None = None
+        self._routes: dict[str, Mode] = {name: checked_mode(one) for name, one in (routes or {}).items()}
+        self._programs = Programs(sandbox)
         modes = {self._mode, *self._routes.values()}
         self.pins_programs = bool(modes & {"code", "mixed"})
         """Whether the node or a route has a mode that shows `execute_code` whatever a router says."""
@@ -85,20 +74,14 @@ class Modes:
         toggled = configurable.get("callgate_mode")
         mode, by = self._mode, "the node's mode"
         if toggled is not None:
-            mode, by = _checked(toggled), "set by callgate_mode"
+            mode, by = checked_mode(toggled), "set by callgate_mode"
         elif route is not None and route in self._routes:
             mode, by = self._routes[route], f"set for the route {route!r}"
         return Wanted(kind=None if mode == "auto" else mode, by=by, route=route)
 
     def available(self, stacklevel: int = 5) -> bool:
         """Say whether programs can run; the first time that it is found they cannot, warn."""
-        first = not self._looked
-        missing = self._look()
-        if missing is not None and first:
-            cure = getattr(missing, "cure", "")
-            text = f"no code mode on this host, tools stay plain: {missing}" + (f" ({cure})" if cure else "")
-            warnings.warn(SandboxWarning(text), stacklevel=stacklevel)
-        return missing is None
+        return self._programs.available(stacklevel)
 
     def demand(self) -> None:
         """Raise if programs cannot run.
@@ -106,27 +89,4 @@ class Modes:
         Raises:
             SandboxUnavailable: in that case.
         """
-        missing = self._look()
-        if isinstance(missing, SandboxUnavailable):
-            raise missing
-        if missing is not None:
-            raise SandboxUnavailable(str(missing)) from missing
-
-    def _look(self) -> SandboxError | None:
-        with self._lock:
-            if not self._looked:
-                try:
-                    check: Callable[[], object] | None = getattr(self._sandbox, "check", None)
-                    if check is not None:
-                        check()
-                except SandboxError as error:
-                    self._missing = error
-                self._looked = True
-            return self._missing
-
-
-def _checked(mode: object) -> Mode:
-    for one in get_args(Mode):
-        if mode == one:
-            return one
-    raise UsageError(f'mode {mode!r}: give "auto", "json", "code" or "mixed"')
+        self._programs.demand()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -14,9 +14,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from callgate import Catalogue, UsageError
+from callgate import Catalogue
 from callgate.history import Message, SurfaceKind
-from callgate.router import AutoRouter, Facts, Router, Surface
+from callgate.modes import NO_WRITER, routed
+from callgate.router import AutoRouter, Router, Surface
 from callgate.runner import Event
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
@@ -28,11 +29,6 @@ from callgate_langgraph.plain import may_be_plain
 from callgate_langgraph.state import read_state
 
 __all__ = ["Surfaces", "shown_tools"]
-
-_NO_PROGRAMS = "this host cannot run programs"
-_NO_WRITER = "the model is bound as one that writes no code"
-_NAMED = 5
-"""Tools that a reason names."""
 
 
 def shown_tools(
@@ -78,7 +74,6 @@ class Surfaces:
         self._catalogue, self._warned = catalogue, False
         if modes.pins_programs:
             self._warn()
-        self._only_code = [one.name for one in catalogue if "direct" not in one.callers]
 
     def choose(
         self,
@@ -150,7 +145,7 @@ class Surfaces:
         """
         bound, unfit = bind_surfaces(model, self.shown, bind_kwargs)
         if not writes_code:
-            unfit |= {"code": _NO_WRITER, "mixed": _NO_WRITER}
+            unfit |= {"code": NO_WRITER, "mixed": NO_WRITER}
 
         def choose(config: RunnableConfig, input: LanguageModelInput) -> tuple[Surface, dict[str, str]]:
             surface, route = self.choose(
@@ -198,14 +193,12 @@ class Surfaces:
         return {kind: sum(known[id(one)] for one in tools) for kind, tools in self.shown.items()}
 
     def _routed(self, messages: tuple[Message, ...], route: str | None, excluded: dict[SurfaceKind, str]) -> Surface:
-        if not self._modes.available():
-            excluded |= {"code": _NO_PROGRAMS, "mixed": _NO_PROGRAMS}
-        if self._only_code and not {"code", "mixed"} <= excluded.keys():
-            more = f" and {len(self._only_code) - _NAMED} more" if len(self._only_code) > _NAMED else ""
-            excluded["json"] = f"only programs may call {', '.join(self._only_code[:_NAMED])}{more}"
-        sizes: dict[SurfaceKind, int] = {kind: size for kind, size in self._sizes.items() if kind not in excluded}
-        facts = Facts(messages=messages, definitions=sizes, excluded=excluded, route=route)
-        surface = cast("Any", self._router.choose(facts))
-        if not isinstance(surface, Surface) or surface.kind not in sizes:
-            raise UsageError(f"the router chose {surface!r}; give a Surface of {', '.join(sizes)}")
-        return surface
+        return routed(
+            self._router,
+            messages,
+            self._sizes,
+            self._catalogue,
+            route=route,
+            programs=self._modes.available(),
+            unfit=excluded,
+        )
