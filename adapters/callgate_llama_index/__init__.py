@@ -1,6 +1,7 @@
 """callgate for LlamaIndex: agents whose surface follows the router, and programs as a tool of any agent."""
 
 try:
+    from callgate_llama_index.agent import CallgateAgent, SurfaceEvent
     from callgate_llama_index.convert import from_llama_index
     from callgate_llama_index.tool import code_tool
 except ModuleNotFoundError as error:
@@ -8,4 +9,4 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("callgate_llama_index needs llama-index-core: pip install 'callgate[llama-index]'") from error
 
-__all__ = ["code_tool", "from_llama_index"]
+__all__ = ["CallgateAgent", "SurfaceEvent", "code_tool", "from_llama_index"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,9 @@ from callgate_llama_index.waiting import Waiter
 
 __all__ = ["CodeAction", "recorded"]
 
+_running = weakref.WeakValueDictionary[str, asyncio.Lock]()
+"""A lock for each action that runs in this process, by its key."""
+
 
 @dataclass(slots=True, kw_only=True)
 class CodeAction:
@@ -39,16 +44,35 @@ class CodeAction:
     seal: bytes | None
     tools: Mapping[str, BaseTool]
     waiter: Waiter
+    plain: bool = False
+    """Whether this is one plain call, which its agent tells of, and not a program's."""
+    output: ToolOutput | None = None
+    """What the last call returned that ran in this entry."""
     _over: bool = False
 
     async def run(self, code: str) -> Outcome:
         """Run the program, or go on with it, to its end.
+
+        A step may be entered twice at a time: in a restored Context, or when a human answers twice. Then one goes on
+        and the other waits for ever.
 
         Raises:
             WaitingForEvent: while a human has to decide, or a tool waits for an event of its own.
             SandboxError: if programs cannot run.
             ReplayDivergence: if it does not repeat what its journal holds.
         """
+        lock = _running.setdefault(self.key, asyncio.Lock())
+        beside = lock.locked()
+        async with lock:
+            lines = await self.store.aread(self.key)
+            over = bool(lines) and is_over(journal_of(self.key, lines, seal=self.seal))
+            if (beside and over) or await self.waiter.parked():
+                raise await self.waiter.park()
+            outcome = await self._run(code)
+            await self.waiter.over()
+            return outcome
+
+    async def _run(self, code: str) -> Outcome:
         outcome: Outcome | None = None
         try:
             while outcome is None or outcome.status == "paused":
@@ -61,9 +85,10 @@ class CodeAction:
                 if is_over(journal):
                     outcome = await recorded(journal, self.store)
                     break
-                questions, program = await self._questions(journal), journal.header["program"]
+                questions = await self._questions(journal)
                 decisions: Mapping[str, object] = {}
                 if questions:
+                    program = None if self.plain else journal.header["program"]
                     decisions = await self.waiter.decisions(questions, id=f"{self.key} {len(journal)}", program=program)
                 elif outcome is not None:
                     await self.waiter.left()
@@ -72,7 +97,6 @@ class CodeAction:
                 outcome = await self.runner.aresume(self.key, decisions, invoke=self._invoke)
         finally:
             self._over = True
-        await self.waiter.over()
         return outcome
 
     async def _questions(self, journal: Journal) -> list[Question]:
@@ -90,12 +114,12 @@ class CodeAction:
         self._tell(ToolCall(tool_name=call.tool, tool_kwargs=asked, tool_id=call.id))
         one = self.tools[call.tool]
         try:
-            output = await acall_tool(one, call, self.waiter.scoped(call.id))
+            output = self.output = await acall_tool(one, call, self.waiter.scoped(call.id))
             value = value_of(one, output)
         except WaitingForEvent as waits:
             raise ToolWaits from waits
         except ToolFailed as error:
-            output = ToolOutput(
+            output = self.output = ToolOutput(
                 content=str(error), tool_name=call.tool, raw_input=asked, raw_output=str(error), is_error=True
             )
             self._told(call, asked, output)
@@ -111,7 +135,7 @@ class CodeAction:
         )
 
     def _tell(self, event: Event) -> None:
-        if not self._over:  # else a tool outlived its action, and the step may be gone
+        if not self._over and not self.plain:  # else a tool outlived its action, and the step may be gone
             self.waiter.context.write_event_to_stream(event)
 
 

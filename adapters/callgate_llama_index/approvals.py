@@ -127,9 +127,7 @@ def question_event(
             {"name": one.tool, "args": one.arguments, "description": text}
             for one, text in zip(questions, texts, strict=True)
         ],
-        review_configs=[
-            {"action_name": one.tool, "allowed_decisions": list(gates.allowed(one))} for one in questions
-        ],
+        review_configs=[{"action_name": one.tool, "allowed_decisions": list(gates.allowed(one))} for one in questions],
         callgate={
             "calls": [{"id": one.id, "arguments": encode(one.arguments), "unknown": one.unknown} for one in questions],
             "program": visible(program) if program is not None else None,

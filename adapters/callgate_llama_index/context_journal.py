@@ -7,12 +7,18 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from callgate import JournalError, UsageError
+from workflows import Context
 
-__all__ = ["JOURNALS", "ContextJournal", "forget", "scope_of"]
+from callgate import JournalError, UsageError
+from callgate.action import KEPT
+from callgate_llama_index.upstream import current_call
+
+__all__ = ["JOURNALS", "ContextJournal", "forget", "key_of", "scope_of"]
 
 JOURNALS = "callgate_journals"
 """The key of the store that holds them."""
+
+_OF_THREAD = "kept_"
 
 SCOPE = "callgate_scope"
 """The key that tells this Context from all others, for journals that are kept elsewhere."""
@@ -50,7 +56,7 @@ class ContextJournal:
 
 def _path(key: str) -> str:
     """Return where the lines of a key stand: dots in a path of the store are steps, so it has none."""
-    return f"{JOURNALS}.{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return f"{JOURNALS}.{_OF_THREAD if key.startswith(KEPT) else ''}{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 async def scope_of(store: Any) -> str:
@@ -62,9 +68,20 @@ async def scope_of(store: Any) -> str:
     return scope
 
 
-async def forget(store: Any, keys: Sequence[str]) -> None:
-    """Let go of the lines under some keys."""
-    kept: dict[str, list[str]] = dict(await store.get(JOURNALS, default={}))
-    gone = {_path(key).partition(".")[2] for key in keys}
-    if gone & kept.keys():
-        await store.set(JOURNALS, {key: lines for key, lines in kept.items() if key not in gone})
+async def key_of(context: Context[Any]) -> tuple[str, str, str]:
+    """Return the name of a Context, the key of the journal of the running step, and the id of its tool call.
+
+    The key is the same whenever the step is entered anew. Outside a step it is a new one.
+    """
+    scope = await scope_of(context.store)
+    work, asked = current_call()
+    work = work or secrets.token_hex(8)
+    return scope, f"{scope}/{work}/{asked}", asked or work
+
+
+async def forget(store: Any) -> None:
+    """Let go of all journals, when all of a turn's actions are over; what their programs kept stays."""
+    kept: dict[str, list[str]] = await store.get(JOURNALS, default={})
+    left = {key: lines for key, lines in kept.items() if key.startswith(_OF_THREAD)}
+    if len(left) < len(kept):
+        await store.set(JOURNALS, left)

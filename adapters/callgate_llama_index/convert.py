@@ -19,7 +19,7 @@ from callgate.tools import Caller, Effect
 from callgate_llama_index.upstream import WaitingForEvent
 from callgate_llama_index.values import output_schema, value_of
 
-__all__ = ["LlamaIndexTools", "acall_tool", "from_llama_index", "listed", "neutral", "renamed"]
+__all__ = ["LlamaIndexTools", "acall_tool", "awaited", "from_llama_index", "listed", "neutral", "renamed"]
 
 LlamaIndexTools: TypeAlias = Iterable["BaseTool | BaseToolSpec | Callable[..., Any]"]
 """Tools, specs of several, and functions that `FunctionTool.from_defaults` turns into tools."""
@@ -110,7 +110,7 @@ def _neutral(tool: BaseTool, effect: Effect) -> Tool:
     async def ainvoke(call: Call) -> Any:
         given = arguments(call)
         try:
-            return value_of(tool, await _awaited(tool, given))
+            return value_of(tool, await awaited(tool, given))
         except Exception as error:
             raise told(error) from error
 
@@ -143,12 +143,13 @@ async def acall_tool(tool: BaseTool, call: Call, context: Any) -> Any:
     if isinstance(tool, FunctionTool) and tool.requires_context and tool.ctx_param_name is not None:
         given[tool.ctx_param_name] = context
     try:
-        return await _awaited(tool, given)
+        return await awaited(tool, given)
     except Exception as error:
         raise told(error) from error
 
 
-async def _awaited(tool: BaseTool, given: dict[str, Any]) -> Any:
+async def awaited(tool: BaseTool, given: dict[str, Any]) -> Any:
+    """Call a tool with its arguments."""
     if isinstance(tool, AsyncBaseTool):
         return await cast("Any", tool).acall(**given)
     return await asyncio.to_thread(cast("Any", tool), **given)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import copy
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
@@ -27,9 +25,8 @@ from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_llama_index.actions import CodeAction, recorded
 from callgate_llama_index.approvals import Approvals
-from callgate_llama_index.context_journal import ContextJournal, scope_of
+from callgate_llama_index.context_journal import ContextJournal, key_of
 from callgate_llama_index.convert import LlamaIndexTools, listed, neutral
-from callgate_llama_index.upstream import current_call
 from callgate_llama_index.waiting import Waiter
 
 __all__ = ["CodeTool", "Described", "code_tool"]
@@ -135,8 +132,7 @@ class CodeTool(FunctionTool):
             on_event=on_event,
         )
         self._journal, self._seal, self._permits = journal, journal_key, permits
-        self._told = set[str]()
-        self._running = weakref.WeakValueDictionary[str, asyncio.Lock]()
+        self.told = set[str]()
 
         async def run(code: str) -> ToolOutput:
             return await self.acall(code=code)
@@ -180,34 +176,28 @@ class CodeTool(FunctionTool):
             self._refuse_gates()
             return self._output(code, await self._runner.arun(code))
         action = await self._action(context)
-        lock = self._running.setdefault(action.key, asyncio.Lock())
-        async with lock:  # a restored workflow may enter a step twice
-            refused = self._permits is not None and not await self._permits(context)
-            if refused and not await action.store.aread(action.key):
-                text = f"Tool {EXECUTE_CODE} not found. Please select a tool that is available."
-                return ToolOutput(content=text, tool_name=EXECUTE_CODE, raw_input={"code": code}, is_error=True)
-            return self._output(code, await action.run(code), action.key, in_context=self._journal is None)
+        refused = self._permits is not None and not await self._permits(context)
+        if refused and not await action.store.aread(action.key):
+            text = f"Tool {EXECUTE_CODE} not found. Please select a tool that is available."
+            return ToolOutput(content=text, tool_name=EXECUTE_CODE, raw_input={"code": code}, is_error=True)
+        return self._output(code, await action.run(code), action.key, in_context=self._journal is None)
 
     def _refuse_gates(self) -> None:
         if self.gates:
             raise UsageError("interrupt_on asks by events of a workflow: let an agent call this tool")
 
     async def _action(self, context: Context[Any]) -> CodeAction:
-        scope = await scope_of(context.store)
-        work, asked = current_call()
-        if not work:
-            work = str(await context.store.get("num_iterations", default=0))
-        key = f"{scope}/{work}/{asked}"
+        scope, key, asked = await key_of(context)
         store = self._journal or ContextJournal(context.store)
         return CodeAction(
-            id=asked or key,
+            id=asked,
             key=key,
             thread=scope,
             runner=self._runner.on(store),
             store=store,
             seal=self._seal,
             tools=self.tools,
-            waiter=Waiter(context, f"callgate {key}", self.gates, self._told),
+            waiter=Waiter(context, f"callgate {key}", self.gates, self.told),
         )
 
     async def ended(self, context: Context[Any], key: str) -> Outcome | None:

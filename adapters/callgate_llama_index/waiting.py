@@ -79,6 +79,15 @@ class Waiter:
         """Forget what calls waited for: they are made again."""
         self._waits.clear()
 
+    async def parked(self) -> bool:
+        """Say whether an entry of this step was let wait for ever."""
+        return (await self._record())["for"] is None
+
+    async def park(self) -> WaitingForEvent[Any]:
+        """Return the exception that lets this entry of the step wait for ever, in a restored Context, too."""
+        await self.context.store.set(self._at, {"for": None, "given": {}})
+        return waiting(self._name, HumanResponseEvent, {"id": f"{self._name} is over"})
+
     async def over(self) -> None:
         """Let go of everything: the step is about to be over."""
         kept: dict[str, Any] = dict(await self.context.store.get(_WAITS, default={}))

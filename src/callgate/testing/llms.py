@@ -44,9 +44,7 @@ class ScriptedLLM(FunctionCallingLLM):
 
     turns: list[Any] = Field(default_factory=list)
     """The script: an `LLMTurn` per request."""
-    seen: list[tuple[list[ChatMessage], list[Any]]] = Field(
-        default_factory=list[tuple[list[ChatMessage], list[Any]]]
-    )
+    seen: list[tuple[list[ChatMessage], list[Any]]] = Field(default_factory=list[tuple[list[ChatMessage], list[Any]]])
     """Per request the messages and the tools the model was shown."""
     begin: int = 1
     """Number of the first call."""
@@ -117,9 +115,7 @@ class ScriptedLLM(FunctionCallingLLM):
         """Not a thing a chat model does."""
         raise NotImplementedError
 
-    async def astream_complete(
-        self, prompt: str, formatted: bool = False, **kwargs: Any
-    ) -> CompletionResponseAsyncGen:
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """Not a thing a chat model does."""
         raise NotImplementedError
 
