@@ -116,7 +116,7 @@ class CodeAction:
         try:
             output = self.output = await acall_tool(one, call, self.waiter.scoped(call.id))
             value = value_of(one, output)
-        except WaitingForEvent as waits:
+        except WaitingForEvent as waits:  # pyright: ignore[reportUnknownVariableType]
             raise ToolWaits from waits
         except ToolFailed as error:
             output = self.output = ToolOutput(

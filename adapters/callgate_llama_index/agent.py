@@ -147,7 +147,8 @@ class CallgateAgent(FunctionAgent):
             else one
             for name, one in code.tools.items()
         ]
-        super().__init__(tools=cast("Any", [*plain, code]), **kwargs)
+        given_tools: Any = [*plain, code]
+        super().__init__(tools=given_tools, **kwargs)  # pyright: ignore[reportUnknownMemberType]
         self._code = code
         self._mixed = code.described(mixed_definition(code.catalogue, argument_prose=argument_prose))
         self._mode, self._programs = wanted, programs

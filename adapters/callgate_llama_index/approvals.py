@@ -54,24 +54,19 @@ class Approvals:
     def __bool__(self) -> bool:
         return bool(self._gated)
 
-    def wants(self, call: Call) -> bool:
-        """Say whether a human is asked about a call; also where `when` raises."""
-        gated = self._gated.get(call.tool)
-        if gated is None or gated.when is None:
-            return gated is not None
-        try:
-            return bool(gated.when(call))
-        except Exception:  # noqa: BLE001 - whoever cannot say is not trusted to let it through
-            return True
-
     def allowed(self, question: Question) -> tuple[str, ...]:
         """Return the decisions that may be taken."""
         if question.unknown:
             return outcomes_of(self._catalogue.tools.get(question.tool))
         return self._gated.get(question.tool, Approval()).allowed
 
-    def described(self, question: Question) -> str:
-        """Return what a human is told of a call; nothing in it can hide or turn around what stands there."""
+    def described(self, question: Question, *, by: str) -> str:
+        """Return what a human is told of a call; nothing in it can hide or turn around what stands there.
+
+        Args:
+            question: of the call.
+            by: who wants to make it.
+        """
         if question.unknown:
             head = (
                 "It is unknown whether this call happened: it was started, and its run ended before it returned. "
@@ -79,7 +74,8 @@ class Approvals:
             )
         else:
             call = Call(id=question.id, tool=question.tool, arguments=dict(question.arguments))
-            head = self._gated.get(question.tool, Approval()).describe(call)
+            gated = self._gated.get(question.tool, Approval())
+            head = f"{by} wants to call {call.tool}." if gated.description is None else gated.describe(call)
         arguments = json.dumps(question.arguments, ensure_ascii=False, sort_keys=True)
         return f"{visible(head)}\n{visible(question.tool)} {_cut(arguments)}"
 
@@ -116,24 +112,27 @@ def question_event(
     `callgate` holds each call's id and canonical arguments, the program, and what was wrong with the answer before. It
     is answered by a HumanResponseEvent of the same `id`, with `decisions`.
     """
-    texts = [gates.described(one) for one in questions]
+    texts = [gates.described(one, by="The agent" if program is None else "A program") for one in questions]
     prefix = "\n\n".join(texts) + (f"\n\nCalled by a program:\n{_cut(program)}" if program is not None else "")
     if error is not None:
         prefix = f"The answer before was not used: {visible(error)}\n\n{prefix}"
-    return InputRequiredEvent(
-        prefix=prefix,
-        id=id,
-        action_requests=[
+    told: dict[str, Any] = {
+        "prefix": prefix,
+        "id": id,
+        "action_requests": [
             {"name": one.tool, "args": one.arguments, "description": text}
             for one, text in zip(questions, texts, strict=True)
         ],
-        review_configs=[{"action_name": one.tool, "allowed_decisions": list(gates.allowed(one))} for one in questions],
-        callgate={
+        "review_configs": [
+            {"action_name": one.tool, "allowed_decisions": list(gates.allowed(one))} for one in questions
+        ],
+        "callgate": {
             "calls": [{"id": one.id, "arguments": encode(one.arguments), "unknown": one.unknown} for one in questions],
             "program": visible(program) if program is not None else None,
             "error": error,
         },
-    )
+    }
+    return InputRequiredEvent(**told)
 
 
 def _cut(text: str) -> str:

@@ -17,7 +17,7 @@ from callgate.sandboxes.direct import DirectGuest
 from callgate.tools import Tool
 from callgate_llama_index.actions import CodeAction
 from callgate_llama_index.approvals import Approvals
-from callgate_llama_index.context_journal import ContextJournal, key_of
+from callgate_llama_index.context_journal import ContextJournal, context_in, key_of
 from callgate_llama_index.waiting import Waiter
 
 __all__ = ["AskedTool"]
@@ -94,8 +94,8 @@ class AskedTool(FunctionTool):
             WaitingForEvent: while nobody has; the workflow takes care of it.
             UsageError: outside a workflow.
         """
-        context = kwargs.pop(_CONTEXT, None)
-        if not isinstance(context, Context):
+        context: Context[Any] | None = context_in(kwargs.pop(_CONTEXT, None))
+        if context is None:
             return self.call()
         scope, key, asked = await key_of(context)
         store = self._journal or ContextJournal(context.store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from workflows import Context
 
@@ -13,7 +13,7 @@ from callgate import JournalError, UsageError
 from callgate.action import KEPT
 from callgate_llama_index.upstream import current_call
 
-__all__ = ["JOURNALS", "ContextJournal", "forget", "key_of", "scope_of"]
+__all__ = ["JOURNALS", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
 
 JOURNALS = "callgate_journals"
 """The key of the store that holds them."""
@@ -66,6 +66,11 @@ async def scope_of(store: Any) -> str:
         scope = secrets.token_hex(8)
         await store.set(SCOPE, scope)
     return scope
+
+
+def context_in(given: object) -> Context[Any] | None:
+    """Return what an agent hands over as its Context; None for what is none, such as an argument of a model."""
+    return cast("Context[Any]", given) if isinstance(given, Context) else None
 
 
 async def key_of(context: Context[Any]) -> tuple[str, str, str]:

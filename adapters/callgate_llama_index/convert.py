@@ -157,7 +157,7 @@ async def awaited(tool: BaseTool, given: dict[str, Any]) -> Any:
 
 def told(error: Exception) -> Exception:
     """Return what a program may read of an error: what an agent of LlamaIndex tells its model of it."""
-    if isinstance(error, (ToolFailed, ToolWaits, WaitingForEvent)):
+    if issubclass(type(error), ToolFailed | ToolWaits | WaitingForEvent):
         return error
     if isinstance(error, pydantic.ValidationError):
         parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
@@ -189,7 +189,7 @@ def _async_only(tool: BaseTool) -> bool:
 
 def _input_schema(tool: BaseTool, hidden: frozenset[str]) -> dict[str, JSON]:
     try:
-        schema: dict[str, JSON] = dict(tool.metadata.get_parameters_dict())
+        schema: dict[str, JSON] = dict(cast("Any", tool.metadata).get_parameters_dict())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
         raise UsageError(f"tool {tool.metadata.name!r}: {error}") from error
     schema.setdefault("type", "object")

@@ -25,7 +25,7 @@ from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_llama_index.actions import CodeAction, recorded
 from callgate_llama_index.approvals import Approvals
-from callgate_llama_index.context_journal import ContextJournal, key_of
+from callgate_llama_index.context_journal import ContextJournal, context_in, key_of
 from callgate_llama_index.convert import LlamaIndexTools, listed, neutral
 from callgate_llama_index.waiting import Waiter
 
@@ -169,10 +169,10 @@ class CodeTool(FunctionTool):
             UsageError: outside a workflow, if tools wait for a human.
             SandboxError: if the program cannot run.
         """
-        code, context = _code_in(args, kwargs), kwargs.get("ctx")
+        code, context = _code_in(args, kwargs), context_in(kwargs.get("ctx"))
         if not isinstance(code, str):
             return _without_program(code)
-        if not isinstance(context, Context):
+        if context is None:
             self._refuse_gates()
             return self._output(code, await self._runner.arun(code))
         action = await self._action(context)

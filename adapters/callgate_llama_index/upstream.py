@@ -9,7 +9,12 @@ from typing import Any
 
 from workflows import Context
 from workflows.events import Event
-from workflows.runtime.types.results import AddWaiter, StepWorkerStateContextVar, WaitingForEvent
+from workflows.runtime.types.results import (  # pyright: ignore[reportMissingTypeStubs]
+    AddWaiter,
+    StepWorkerStateContextVar,
+    StepWorkerWaiter,
+    WaitingForEvent,
+)
 
 __all__ = ["WaitingForEvent", "answered", "current_call", "let_go", "same_context", "waiting"]
 
@@ -30,9 +35,10 @@ def current_call() -> tuple[str, str]:
 def answered(waiter: str) -> Event | None:
     """Return the event that a waiter of the running step was given before the step was entered; None without one."""
     try:
-        waiters = StepWorkerStateContextVar.get().state.collected_waiters
+        state: Any = StepWorkerStateContextVar.get().state
     except LookupError:
         return None
+    waiters: list[StepWorkerWaiter[Event]] = state.collected_waiters
     return next((one.resolved_event for one in waiters if one.waiter_id == waiter), None)
 
 
@@ -54,4 +60,4 @@ async def let_go(context: Context[Any], waiter: str) -> None:
 
 def same_context(made: Context[Any], context: Context[Any]) -> None:
     """Let an instance of a subclass be the same context as another one."""
-    made._face = context._face
+    made._face = context._face  # pyright: ignore[reportPrivateUsage]

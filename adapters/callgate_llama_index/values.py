@@ -60,7 +60,7 @@ def value_of(tool: BaseTool, output: Any) -> Any:
     if isinstance(raw, ToolOutput):  # a function that makes its own
         return value_of(tool, raw)
     if isinstance(tool, FunctionTool) and output.content != _text(raw):
-        return _reread(output.content, raw)
+        return _reread(output.content, cast("object", raw))
     return _plain(raw)
 
 
@@ -71,16 +71,16 @@ def _text(raw: Any) -> str:
         return "\n".join(one.text for one in several if isinstance(one, TextBlock))
     if all(isinstance(one, BaseNode) for one in several):
         return "\n".join(one.get_content() for one in several)
-    return str(raw)
+    return str(cast("object", raw))
 
 
-def _reread(text: str, raw: Any) -> Any:
+def _reread(text: str, raw: object) -> object:
     """Return changed text as the value it is the JSON of, where it is one of the same type."""
     try:
-        value = json.loads(text)
+        value: object = json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, dict | list) and isinstance(raw, type(value)) else text
+    return value if type(value) in (dict, list) and type(value) is type(raw) else text
 
 
 def _plain(raw: Any) -> Any:

@@ -47,7 +47,8 @@ class Waiter:
         """
         error: str | None = None
         given, self._given = self._given, None
-        if given is not None and given.get("id", default=None) == id:  # else it answered what was asked before
+        # One of another id answered what was asked before, or, in a restored Context, was for another step.
+        if isinstance(given, HumanResponseEvent) and given.get("id", default=None) == id:
             try:
                 return self._gates.read(given, questions)
             except UsageError as unfit:

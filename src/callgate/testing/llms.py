@@ -69,7 +69,7 @@ class ScriptedLLM(FunctionCallingLLM):
             raise UsageError(f"the script has {len(self.turns)} turns, and the model is asked once more")
         self.seen.append((list(messages), list(tools)))
         turn: Any = self.turns[number]
-        said: str | list[Called] = turn(list(messages), list(tools)) if callable(turn) else turn
+        said: Any = turn(list(messages), list(tools)) if callable(turn) else turn
         if isinstance(said, str):
             message = ChatMessage(role=MessageRole.ASSISTANT, blocks=[TextBlock(text=said)])
             return ChatResponse(message=message, delta=said)
