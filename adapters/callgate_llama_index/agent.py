@@ -30,7 +30,7 @@ from callgate.surface import EXECUTE_CODE, mixed_definition, warn_of_unknown_res
 from callgate.tokens import ApproximateTokens, TokenCounter
 from callgate.tools import Effect
 from callgate_llama_index.asked import AskedTool
-from callgate_llama_index.context_journal import forget, scope_of
+from callgate_llama_index.context_journal import TURN, forget, scope_of
 from callgate_llama_index.convert import LlamaIndexTools, listed
 from callgate_llama_index.history import history_of, remember, shown_to
 from callgate_llama_index.tool import CodeTool
@@ -218,6 +218,7 @@ class CallgateAgent(FunctionAgent):
         others = [one for one in tools if one.metadata.name not in ours]  # such as `handoff`
         output = await super().take_step(ctx, llm_input, [*self._shown(surface.kind), *others], memory)
         await remember(ctx.store, self.name, self._digest, [*shown, surface.kind])
+        await ctx.store.set(TURN, await ctx.store.get(TURN, default=0) + 1)
         return output
 
     async def handle_tool_call_results(

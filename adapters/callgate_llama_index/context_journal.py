@@ -13,12 +13,15 @@ from callgate import JournalError, UsageError
 from callgate.action import KEPT
 from callgate_llama_index.upstream import current_call
 
-__all__ = ["JOURNALS", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
+__all__ = ["JOURNALS", "TURN", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
 
 JOURNALS = "callgate_journals"
 """The key of the store that holds them."""
 
 _OF_THREAD = "kept_"
+
+TURN = "callgate_turn"
+"""The key of the store that counts what models of CallgateAgents said."""
 
 SCOPE = "callgate_scope"
 """The key that tells this Context from all others, for journals that are kept elsewhere."""
@@ -76,12 +79,19 @@ def context_in(given: object) -> Context[Any] | None:
 async def key_of(context: Context[Any]) -> tuple[str, str, str]:
     """Return the name of a Context, the key of the journal of the running step, and the id of its tool call.
 
-    The key is the same whenever the step is entered anew. Outside a step it is a new one.
+    The key is that of the model's call, and the same whenever its step is entered anew. A restored workflow may also
+    send a call once more that is on its way: so it is not the step that the key goes by, where the model gives ids.
+    Outside a step it is a new one.
     """
-    scope = await scope_of(context.store)
-    work, asked = current_call()
-    work = work or secrets.token_hex(8)
-    return scope, f"{scope}/{work}/{asked}", asked or work
+    store = context.store
+    scope, call = await scope_of(store), current_call()
+    if call is None:
+        made = secrets.token_hex(8)
+        return scope, f"{scope}/{made}", made
+    asked = hashlib.sha256(str(await store.get("user_msg_str", default="")).encode()).hexdigest()[:8]
+    before = len(await store.get("current_tool_calls", default=()))
+    turn = f"{await store.get(TURN, default=0)}.{before}.{asked}"
+    return scope, f"{scope}/{turn}/{call.id or call.work}/{call.content}", call.id or call.work
 
 
 async def forget(store: Any) -> None:

@@ -10,16 +10,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workflows import Context
-from workflows.events import Event, HumanResponseEvent
+from workflows.events import Event, HumanResponseEvent, InputRequiredEvent
 
 from callgate import UsageError
 from callgate_llama_index.approvals import Approvals, Question, question_event
-from callgate_llama_index.upstream import WaitingForEvent, answered, let_go, same_context, waiting
+from callgate_llama_index.upstream import WaitingForEvent, answered, current_call, let_go, same_context, waiting
 
 __all__ = ["Waiter"]
 
 _WAITS = "callgate_waits"
 """The key of the store that says what steps wait for."""
+
+_PARKED = "callgate_parked"
+"""The key of the store that names the steps which wait for ever."""
+
+_NEW: Mapping[str, Any] = {"by": None, "for": "", "given": {}}
+"""What is kept of a step: whose work it is, which of its tools waits for what, and what they were given."""
 
 
 class Waiter:
@@ -36,8 +42,10 @@ class Waiter:
         self.context = context
         self._name, self._gates, self._told = name, gates, told
         self._at = f"{_WAITS}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-        self._given: Event | None = answered(name)
-        self._waits = dict[int, tuple[str, WaitingForEvent[Any], Event | None]]()
+        call = current_call()
+        self._work = call.work if call is not None else name
+        self._waited, self._given = answered(name)
+        self._waits = dict[int, tuple[str, type[Event], dict[str, Any], Event | None]]()
 
     async def decisions(self, questions: Sequence[Question], *, id: str, program: str | None) -> Mapping[str, object]:
         """Return what a human decided about calls, by their ids.
@@ -53,47 +61,57 @@ class Waiter:
                 return self._gates.read(given, questions)
             except UsageError as unfit:
                 error = str(unfit)
+        event: InputRequiredEvent | None = None
         if error is not None or id not in self._told:
             self._told.add(id)
             event = question_event(questions, self._gates, id=id, program=program, error=error)
-            self.context.write_event_to_stream(event)
         await self._waits_for("")
-        raise waiting(self._name, HumanResponseEvent, {"id": id})
+        raise self._waiting(HumanResponseEvent, {"id": id}, event)
+
+    def _waiting(
+        self, event_type: type[Event], requirements: dict[str, Any], event: Event | None
+    ) -> WaitingForEvent[Any]:
+        """Return the exception that lets the step wait; the event is put into the stream."""
+        if event is not None and self._waited:
+            self.context.write_event_to_stream(event)
+        return waiting(self._name, event_type, requirements, event)
 
     def scoped(self, call: str) -> ScopedContext:
         """Return the context for one inner call, by its id."""
         return ScopedContext.of(self, call)
 
-    def leave(self) -> WaitingForEvent[Any]:
+    async def leave(self) -> WaitingForEvent[Any]:
         """Return the exception that lets the step wait for what the first of the calls waits for."""
-        return self._waits[min(self._waits)][1]
-
-    async def left(self) -> None:
-        """Keep what the step is left for."""
-        name, _, event = self._waits[min(self._waits)]
+        name, event_type, requirements, event = self._waits[min(self._waits)]
         await self._waits_for(name)
-        if event is not None and name not in self._told:
-            self._told.add(name)
-            self.context.write_event_to_stream(event)
+        new = event is not None and name not in self._told
+        self._told.add(name)
+        return self._waiting(event_type, requirements, event if new else None)
 
     def again(self) -> None:
         """Forget what calls waited for: they are made again."""
         self._waits.clear()
 
-    async def parked(self) -> bool:
-        """Say whether an entry of this step was let wait for ever."""
-        return (await self._record())["for"] is None
+    async def claimed(self) -> bool:
+        """Say whether this entry is to go on: whether its call is not another step's, nor was before."""
+        parked: list[str] = await self.context.store.get(_PARKED, default=[])
+        record = await self._record()
+        if self._work in parked or record["by"] not in (None, self._work):
+            return False
+        if record["by"] is None:
+            await self.context.store.set(self._at, {**record, "by": self._work})
+        return True
 
     async def park(self) -> WaitingForEvent[Any]:
         """Return the exception that lets this entry of the step wait for ever, in a restored Context, too."""
-        await self.context.store.set(self._at, {"for": None, "given": {}})
-        return waiting(self._name, HumanResponseEvent, {"id": f"{self._name} is over"})
+        parked: list[str] = await self.context.store.get(_PARKED, default=[])
+        if self._work not in parked:
+            await self.context.store.set(_PARKED, [*parked, self._work])
+        return waiting(f"{self._name} {self._work}", HumanResponseEvent, {"id": f"{self._name} is another's"})
 
     async def over(self) -> None:
         """Let go of everything: the step is about to be over."""
-        kept: dict[str, Any] = dict(await self.context.store.get(_WAITS, default={}))
-        if kept.pop(self._at.partition(".")[2], None) is not None:
-            await self.context.store.set(_WAITS, kept)
+        await self.context.store.set(self._at, {"by": self._work, "for": "", "given": {}})
         await let_go(self.context, self._name)
 
     async def _waits_for(self, name: str) -> None:
@@ -102,7 +120,7 @@ class Waiter:
             await self.context.store.set(self._at, {**record, "for": name})
 
     async def _record(self) -> dict[str, Any]:
-        return await self.context.store.get(self._at, default={"for": "", "given": {}})
+        return await self.context.store.get(self._at, default=_NEW)
 
     async def given(
         self,
@@ -130,11 +148,10 @@ class Waiter:
         came = self._given
         if came is not None and record["for"] == name and _meets(came, event_type, requirements):
             self._given = None
-            await self.context.store.set(self._at, {"for": "", "given": {**record["given"], name: came}})
+            await self.context.store.set(self._at, {**record, "for": "", "given": {**record["given"], name: came}})
             return came
-        waits = waiting(self._name, event_type, requirements)
-        self._waits[int(call.rpartition("/")[2])] = name, waits, event
-        raise waits
+        self._waits[int(call.rpartition("/")[2])] = name, event_type, requirements, event
+        raise waiting(self._name, event_type, requirements)
 
 
 def _meets(event: Event, event_type: type[Event], requirements: Mapping[str, Any]) -> bool:

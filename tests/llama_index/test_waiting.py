@@ -182,7 +182,7 @@ async def test_actions_of_one_turn_each_get_their_own_answer(sandbox: Sandbox) -
     _, events = await run(one, answer)
     assert sorted(shop.did) == [("pay", 1), ("pay", 3)]
     told = results(events)
-    assert told["call-1"].content == "paid 1"
+    assert told["call-1"].raw_output["value"] == "paid 1"
     assert "not this" in told["call-2"].content
     assert told["call-3"].content == "paid 3"
 
@@ -243,7 +243,7 @@ async def test_a_restored_context_gives_nobody_the_answer_of_another(sandbox: Sa
     assert shop.did == [("pay", 2)]
     told = {m.additional_kwargs["tool_call_id"]: m.content for m in two.llm.seen[-1][0] if m.role == "tool"}
     assert "not this" in told["call-1"]
-    assert told["call-2"] == "paid 2"
+    assert told["call-2"] == '"paid 2"'
 
 
 def lives(folder: Path, *decisions: str) -> str:
