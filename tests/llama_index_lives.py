@@ -71,4 +71,4 @@ async def live(folder: Path, *decisions: str) -> str:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(asyncio.run(live(Path(sys.argv[1]), *sys.argv[2:])))
+    sys.stdout.write(asyncio.run(live(Path(sys.argv[1]), *sys.argv[2:])))

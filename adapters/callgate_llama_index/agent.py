@@ -139,7 +139,6 @@ class CallgateAgent(FunctionAgent):
                 code.catalogue.tools[name],
                 (interrupt_on or {})[name],
                 gates=code.gates,
-                told=code.told,
                 journal=journal,
                 journal_key=journal_key,
             )

@@ -52,7 +52,6 @@ class AskedTool(FunctionTool):
         neutral: the same one.
         interrupt_on: what the user says of it.
         gates: the same for all tools.
-        told: questions that were put into the stream of this process.
         journal: where calls are recorded; None is the Context's store.
         journal_key: seals every line.
     """
@@ -64,7 +63,6 @@ class AskedTool(FunctionTool):
         interrupt_on: bool | Mapping[str, Any],
         *,
         gates: Approvals,
-        told: set[str],
         journal: JournalStore | None,
         journal_key: bytes | None,
     ) -> None:
@@ -73,7 +71,7 @@ class AskedTool(FunctionTool):
 
         super().__init__(async_fn=run, metadata=tool.metadata)
         self.requires_context, self.ctx_param_name = True, _CONTEXT
-        self._tool, self._gates, self._told = tool, gates, told
+        self._tool, self._gates = tool, gates
         self._journal, self._seal, self._interrupt_on = journal, journal_key, interrupt_on
         self._catalogue = Catalogue([replace(neutral, callers=frozenset(("direct", "code")))])
         self.name = neutral.name
@@ -115,7 +113,7 @@ class AskedTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools={self.name: self._tool},
-            waiter=Waiter(context, f"callgate {key}", self._gates, self._told),
+            waiter=Waiter(context, f"callgate {key}", self._gates),
             plain=True,
         )
         outcome = await action.run(f"call_tool({self.name!r}, **{dict(kwargs)!r})")

@@ -132,7 +132,6 @@ class CodeTool(FunctionTool):
             on_event=on_event,
         )
         self._journal, self._seal, self._permits = journal, journal_key, permits
-        self.told = set[str]()
 
         async def run(code: str) -> ToolOutput:
             return await self.acall(code=code)
@@ -197,7 +196,7 @@ class CodeTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools=self.tools,
-            waiter=Waiter(context, f"callgate {key}", self.gates, self.told),
+            waiter=Waiter(context, f"callgate {key}", self.gates),
         )
 
     async def ended(self, context: Context[Any], key: str) -> Outcome | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.agent.workflow.workflow_events import ToolCall
 from workflows import Context
@@ -44,7 +44,8 @@ def current_call() -> StepCall | None:
     event = step.event
     if not isinstance(event, ToolCall) or step.state.work_item_id is None:
         return None
-    content = json.dumps([event.tool_name, event.tool_kwargs], sort_keys=True, default=str)
+    arguments: object = cast("Any", event).tool_kwargs
+    content = json.dumps([event.tool_name, arguments], sort_keys=True, default=str)
     return StepCall(
         work=step.state.work_item_id,
         id="" if event.tool_id == event.tool_name else event.tool_id,  # what vendors without ids put there

@@ -6,6 +6,7 @@ A step has one waiter. What tools were given is kept in the Context's store: a t
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ _PARKED = "callgate_parked"
 _NEW: Mapping[str, Any] = {"by": None, "for": "", "given": {}}
 """What is kept of a step: whose work it is, which of its tools waits for what, and what they were given."""
 
+_told = weakref.WeakKeyDictionary[Any, set[str]]()
+"""What was put into the stream of a run, by its store: a restored Context is told of all anew."""
+
 
 class Waiter:
     """What one entry of a step waits for.
@@ -35,12 +39,12 @@ class Waiter:
         context: of the step.
         name: of the step, the same in each entry.
         gates: say what humans may decide.
-        told: what was put into the stream of this process.
     """
 
-    def __init__(self, context: Context[Any], name: str, gates: Approvals, told: set[str]) -> None:
+    def __init__(self, context: Context[Any], name: str, gates: Approvals) -> None:
         self.context = context
-        self._name, self._gates, self._told = name, gates, told
+        self._name, self._gates = name, gates
+        self._told = _told.setdefault(context.store, set[str]())
         self._at = f"{_WAITS}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         call = current_call()
         self._work = call.work if call is not None else name

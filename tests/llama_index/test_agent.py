@@ -202,7 +202,7 @@ async def test_without_a_sandbox_auto_stays_json_and_code_raises() -> None:
 
 
 def test_tools_nobody_describes_the_results_of_are_named(sandbox: Sandbox) -> None:
-    def vague(n: int):  # noqa: ANN202
+    def vague(n: int):
         """Return something."""
 
     with pytest.warns(ResultShapeWarning, match="vague"):

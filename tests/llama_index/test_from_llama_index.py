@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -143,7 +143,7 @@ def test_errors_are_told_as_agents_tell_them(use_async: bool) -> None:
     def broken(x: int) -> int:
         raise ValueError("no order 17")
 
-    with pytest.raises(ToolFailed, match="^no order 17$"):
+    with pytest.raises(ToolFailed, match=r"^no order 17$"):
         invoke(neutral(broken), {"x": 1}, use_async=use_async)
 
     def refusing(x: int) -> ToolOutput:
@@ -238,7 +238,7 @@ def test_nodes_are_what_a_model_may_see_of_them(use_async: bool) -> None:
 
 
 class Spec(BaseToolSpec):
-    spec_functions = ["add", ("half", "ahalf")]
+    spec_functions: ClassVar = ["add", ("half", "ahalf")]
 
     def add(self, a: int, b: int) -> int:
         """Add."""

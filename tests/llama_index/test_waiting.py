@@ -15,6 +15,7 @@ from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent
 from llama_index_cases import agent, answered, approve, called, decide, program, restored, results, run, until_asked
+from llama_index_lives import live
 
 from callgate import MemoryJournal, SqliteJournal
 from callgate.sandboxes.base import Sandbox
@@ -63,7 +64,7 @@ async def test_a_program_waits_for_each_approval_and_repeats_nothing(sandbox: Sa
     assert first.id != second.id
     inner = [pair for pair in called(events) if pair[0] != "execute_code"]
     assert inner == [("look", "call-1/1"), ("pay", "call-1/2"), ("look", "call-1/3"), ("pay", "call-1/4")]
-    assert [name for name in results(events)] == ["call-1/1", "call-1/2", "call-1/3", "call-1/4", "call-1"]
+    assert list(results(events)) == ["call-1/1", "call-1/2", "call-1/3", "call-1/4", "call-1"]
 
 
 async def test_calls_that_wait_at_once_are_one_question(sandbox: Sandbox) -> None:
@@ -260,11 +261,11 @@ def lives(folder: Path, *decisions: str) -> str:
 
 
 def test_an_agent_goes_on_in_other_processes(tmp_path: Path) -> None:
-    assert lives(tmp_path) == "A program wants to call pay."
+    assert asyncio.run(live(tmp_path)) == "A program wants to call pay."
     assert (tmp_path / "done").read_text() == "write\n"
     assert lives(tmp_path, "approve") == "A program wants to call pay."
     assert (tmp_path / "done").read_text() == "write\npay 1\nwrite\n"
-    assert lives(tmp_path, "approve") == 'done: [true,"paid 1",true,"paid 3"]'
+    assert asyncio.run(live(tmp_path, "approve")) == 'done: [true,"paid 1",true,"paid 3"]'
     assert (tmp_path / "done").read_text() == "write\npay 1\nwrite\npay 3\n"
 
 
@@ -326,7 +327,7 @@ async def test_a_durable_journal_knows_more_than_an_old_context(sandbox: Sandbox
 
     shop = Shop()
     one = made(shop, program(CODE), "done")
-    text, (asked,) = await until_asked(one)
+    text, _ = await until_asked(one)
     ctx = await restored(one, text)
     await run(one, approve, user_msg=None, ctx=ctx)
     assert shop.did == DONE
