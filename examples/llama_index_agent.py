@@ -1,4 +1,4 @@
-"""From FunctionAgent to CallgateAgent: one name changes. A script plays the model; put any LLM of yours in its place."""
+"""From FunctionAgent to CallgateAgent: one name changes. A script plays the model; put any LLM in its place."""
 
 import asyncio
 
