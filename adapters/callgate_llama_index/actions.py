@@ -12,7 +12,7 @@ from llama_index.core.agent.workflow.workflow_events import ToolCall, ToolCallRe
 from llama_index.core.tools import BaseTool, ToolOutput
 from workflows.events import Event
 
-from callgate import Call, CodeRunner, Journal, JournalStore, Outcome, Tool, ToolFailed, ToolWaits
+from callgate import Call, CodeRunner, Journal, JournalStore, Outcome, Tool, ToolFailed, ToolWaits, UsageError
 from callgate.action import journal_of, kept_key
 from callgate.finished import arguments_in, handles_in, is_over, outcome_of
 from callgate.recording import kept_handles, read_recording
@@ -118,6 +118,9 @@ class CodeAction:
             output = self.output = await acall_tool(one, call, self.waiter.scoped(call.id))
             value = value_of(one, output)
         except WaitingForEvent as waits:  # pyright: ignore[reportUnknownVariableType]
+            if not self.waiter.knows(call.id):
+                text = "waits by a Context that it was not given: let it take `ctx: Context` as a parameter"
+                raise UsageError(f"{call.tool} {text}") from waits
             raise ToolWaits from waits
         except ToolFailed as error:
             output = self.output = ToolOutput(

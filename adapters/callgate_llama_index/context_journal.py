@@ -13,7 +13,7 @@ from callgate import JournalError, UsageError
 from callgate.action import KEPT
 from callgate_llama_index.upstream import current_call
 
-__all__ = ["JOURNALS", "TURN", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
+__all__ = ["JOURNALS", "TURN", "WAITS", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
 
 JOURNALS = "callgate_journals"
 """The key of the store that holds them."""
@@ -22,6 +22,9 @@ _OF_THREAD = "kept_"
 
 TURN = "callgate_turn"
 """The key of the store that counts what models of CallgateAgents said."""
+
+WAITS = "callgate_waits"
+"""The key of the store that says what steps wait for."""
 
 SCOPE = "callgate_scope"
 """The key that tells this Context from all others, for journals that are kept elsewhere."""
@@ -100,3 +103,4 @@ async def forget(store: Any) -> None:
     left = {key: lines for key, lines in kept.items() if key.startswith(_OF_THREAD)}
     if len(left) < len(kept):
         await store.set(JOURNALS, left)
+        await store.set(WAITS, {})

@@ -15,12 +15,10 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent
 
 from callgate import UsageError
 from callgate_llama_index.approvals import Approvals, Question, question_event
+from callgate_llama_index.context_journal import WAITS
 from callgate_llama_index.upstream import WaitingForEvent, answered, current_call, let_go, same_context, waiting
 
 __all__ = ["Waiter"]
-
-_WAITS = "callgate_waits"
-"""The key of the store that says what steps wait for."""
 
 _PARKED = "callgate_parked"
 """The key of the store that names the steps which wait for ever."""
@@ -45,7 +43,7 @@ class Waiter:
         self.context = context
         self._name, self._gates = name, gates
         self._told = _told.setdefault(context.store, set[str]())
-        self._at = f"{_WAITS}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+        self._at = f"{WAITS}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         call = current_call()
         self._work = call.work if call is not None else name
         self._waited, self._given = answered(name)
@@ -91,6 +89,10 @@ class Waiter:
         new = event is not None and name not in self._told
         self._told.add(name)
         return self._waiting(event_type, requirements, event if new else None)
+
+    def knows(self, call: str) -> bool:
+        """Say whether a call waits by the context that it was given."""
+        return number_of(call) in self._waits
 
     def again(self) -> None:
         """Forget what calls waited for: they are made again."""
@@ -154,8 +156,13 @@ class Waiter:
             self._given = None
             await self.context.store.set(self._at, {**record, "for": "", "given": {**record["given"], name: came}})
             return came
-        self._waits[int(call.rpartition("/")[2])] = name, event_type, requirements, event
+        self._waits[number_of(call)] = name, event_type, requirements, event
         raise waiting(self._name, event_type, requirements)
+
+
+def number_of(call: str) -> int:
+    """Return the number of an inner call, by its id."""
+    return int(call.rpartition("/")[2])
 
 
 def _meets(event: Event, event_type: type[Event], requirements: Mapping[str, Any]) -> bool:

@@ -168,6 +168,17 @@ async def test_a_tool_that_waits_twice_is_given_both(sandbox: Sandbox) -> None:
     assert results(events)["call-1"].raw_output["value"] == [["1", "2"], ["3", "4"]]
 
 
+async def test_a_tool_that_waits_behind_its_callers_back_ends_the_action(sandbox: Sandbox) -> None:
+    async def ask(question: str) -> str:
+        """Ask the user."""
+        return (await Context.get_step_context().wait_for_event(HumanResponseEvent)).response
+
+    tool = code_tool([ask], sandbox=sandbox)
+    agent = FunctionAgent(tools=[tool], llm=ScriptedLLM(turns=[program("ask(question='name?')"), "done"]))
+    _, events = await run(agent)
+    assert "let it take `ctx: Context` as a parameter" in results(events)["call-1"].content
+
+
 async def test_the_journal_may_be_kept_elsewhere(sandbox: Sandbox) -> None:
     journal = MemoryJournal()
     tool = code_tool([rows, double], sandbox=sandbox, journal=journal)
