@@ -89,7 +89,7 @@ class Live:
         self.tools.append(tool)
 
     def state(self) -> Any:
-        """Return what can be compared with the state after another arm."""
+        """Return what can be compared with the state after another arm; None of tools without any."""
         return None
 
 
@@ -222,14 +222,15 @@ class Arms:
     def equal(self) -> dict[str, bool]:
         """What is the same in all arms.
 
-        Results: the calls that reached tools, in their order, and what came of them. States: what they left behind.
-        Values: programs were given what tools returned.
+        Results: the calls that reached tools, in their order, and what came of them. Values: programs were given what
+        tools returned. States: what the calls left behind, where tools have a state.
         """
         first, *others = (self.played[arm] for arm in ("json_sequential", "code_leveled", "code_one_shot"))
+        states = {} if first.state is None else {"states": all(one.state == first.state for one in others)}
         return {
             "results": all(one.made == first.made for one in others),
-            "states": all(one.state == first.state for one in others),
             "values": all([*map(as_text, one.given)] == [each.result for each in first.made] for one in others),
+            **states,
         }
 
 

@@ -163,7 +163,7 @@ def main() -> None:
             tally, equal, counts = Tally(tokens), Counter[str](), Counter[str]()
             for task in tasks_of(category)[: given.sample]:
                 arms = all_arms(task, sandbox)
-                equal.update(kind for kind, same in arms.equal.items() if same)
+                equal.update({kind: int(same) for kind, same in arms.equal.items()})
                 counts.update(calls=sum(len(turn.calls) for turn in task.turns), turns=len(task.turns))
                 counts.update(chained=arms.chained, read=arms.read)
                 tally.add(arms)

@@ -224,7 +224,7 @@ def skip(reason: str) -> NoReturn:
 
 def expect_alike(name: str, figures: dict[str, Any]) -> None:
     """Stop unless all tasks ended alike in all arms."""
-    expect(figures["equal"], dict.fromkeys(("results", "states", "values"), figures["tasks"]), f"{name}: arms differ")
+    expect(figures["equal"], dict.fromkeys(figures["equal"], figures["tasks"]), f"{name}: arms differ")
 
 
 def keep(name: str, figures: dict[str, Any], *, tokens: str | None = None) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from callgate.tools import GUEST_NAMES
+from callgate.names import GUEST_NAMES
 
 __all__ = ["Asked", "depths", "in_order", "needs", "printing", "whole"]
 

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from conversations import SETS, Called, Conversation, Turn
-from figures import counter_of_tokens, expect, keep, workloads
+from figures import counter_of_tokens, expect, keep, skip, workloads
 
 from callgate import Catalogue, Tool
 from callgate.costs import PER_CALL, PER_MESSAGE, Meter, Tokens
@@ -314,8 +314,7 @@ def main() -> int:
     options = arguments.parse_args()
     folder = workloads()
     if not (folder / "bfcl_mt_traces.jsonl").is_file():
-        print("router: not run, there is no workload data; CALLGATE_WORKLOADS names its folder", file=sys.stderr)
-        return 0
+        skip("there is no workload bfcl_mt_traces.jsonl; CALLGATE_WORKLOADS names its folder")
     counter = counter_of_tokens()
     replay, router = Replay(counter, ApproximateTokens()), AutoRouter()
     found = [
@@ -356,8 +355,8 @@ def _as_json(one: Compared) -> dict[str, Any]:
 
 def _kept(one: Compared) -> dict[str, Any]:
     """Return what the README's table is made of."""
-    told = {key: value for key, value in _as_json(one).items() if key not in ("costs", "turns", "at_best")}
-    return {**told, "tokens": {choice: round(cost / one.conversations) for choice, cost in one.costs.items()}}
+    tokens = {choice: round(cost / one.conversations) for choice, cost in one.costs.items()}
+    return {**{key: told for key, told in _as_json(one).items() if key not in ("costs", "turns")}, "tokens": tokens}
 
 
 def _show(one: Compared) -> None:

@@ -63,7 +63,7 @@ def main() -> None:
         for one in [one for one in recorded if one["calls"]][: given.sample]:
             task = Task(one, tools)
             arms = all_arms(task, sandbox)
-            equal.update(kind for kind, same in arms.equal.items() if same)
+            equal.update({kind: int(same) for kind, same in arms.equal.items()})
             counts.update(calls=len(task.turns[0].calls), turns=1, chained=arms.chained, read=arms.read)
             tally.add(arms)
     found = {"equal": dict(equal), **counts, **tally.figures()}

@@ -8,13 +8,14 @@ tokens of a JSON run, the model of tokens has to come within a tenth of them; ot
 
 from __future__ import annotations
 
+import argparse
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from arms import Live, Turn, all_arms
-from figures import counter_of_tokens, expect, keep, opened_sandbox, parser, workload
+from figures import counter_of_tokens, expect, keep, opened_sandbox, workload
 from programs import Asked
 from tally import Tally
 
@@ -211,8 +212,7 @@ def _within(published: int, ours: int, code: int) -> dict[str, Any]:
 
 def main() -> None:
     """Play, compare and keep."""
-    given = parser("Published scenarios of vendors, rebuilt.").parse_args()
-    del given
+    argparse.ArgumentParser(description="Published scenarios of vendors, rebuilt.").parse_args()
     warnings.simplefilter("ignore")
     scenarios = json.loads(workload("vendor_scenarios.json"))
     tokens = counter_of_tokens()

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from callgate.testing import FakeSandbox
+from callgate.tokens import ApproximateTokens
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 WORKLOADS = Path(os.environ.get("CALLGATE_WORKLOADS") or ROOT / ".." / "shared" / "workloads")
 
 pytest.importorskip("langgraph")
+from callgate_langgraph import CodeActNode  # noqa: E402 - after the check
 
 
 @pytest.fixture(autouse=True)
@@ -77,11 +79,11 @@ def test_results_are_figures_and_how_they_came_about(path: Path) -> None:
 def test_every_recorded_task_ended_alike_in_all_arms() -> None:
     from table import tasks
 
-    played = [one for one in tasks().values() if "equal" in one]
-    assert sum(one["tasks"] for one in played) >= 900
-    assert [one["equal"] for one in played] == [
-        dict.fromkeys(("results", "states", "values"), one["tasks"]) for one in played
-    ]
+    played = {name: one for name, one in tasks().items() if "equal" in one}
+    assert sum(one["tasks"] for one in played.values()) >= 900
+    for name, one in played.items():
+        kinds = ("results", "values", "states") if name.startswith("BFCL") else ("results", "values")
+        assert one["equal"] == dict.fromkeys(kinds, one["tasks"])
 
 
 def test_published_json_figures_are_met_within_a_tenth() -> None:
@@ -168,7 +170,6 @@ def test_a_conversation_is_charged_request_by_request() -> None:
 
     from callgate.costs import PER_CALL
     from callgate.history import Message, ModelCall
-    from callgate.tokens import ApproximateTokens
 
     call = ModelCall(id="1", name="f", arguments="{}")
     form = 1 + 1 + PER_CALL
@@ -183,8 +184,8 @@ def test_a_conversation_is_charged_request_by_request() -> None:
     assert (cost.new, cost.repeated, cost.output) == (first + second, first, form + ANSWER)
 
 
-def shop() -> Any:
-    """Return a task of two turns, the first with a call that needs another."""
+def shop(*more: str) -> Any:
+    """Return a task with a call that needs another, and with more turns that need none."""
     from arms import Live, Turn
     from programs import Asked
 
@@ -199,7 +200,7 @@ def shop() -> Any:
                     Asked(name="items", arguments={"order": "w-99"}),
                 ),
             ),
-            Turn(user="Thank you.", calls=()),
+            *(Turn(user=said, calls=()) for said in more),
         )
 
         def open(self) -> Live:
@@ -221,10 +222,8 @@ def test_the_parts_of_a_saving_add_up_and_nothing_is_cut_off(sandbox: FakeSandbo
     from arms import all_arms
     from tally import ARMS, CODE_ARMS, JSON_ARMS, Tally
 
-    from callgate.tokens import ApproximateTokens
-
-    arms = all_arms(shop(), sandbox)
-    assert arms.equal == dict.fromkeys(("results", "states", "values"), True)
+    arms = all_arms(shop("Thank you."), sandbox)
+    assert arms.equal == dict.fromkeys(("results", "values"), True)
     programs = {
         arm: [json.loads(call.arguments)["code"] for one in arms.played[arm].messages for call in one.calls]
         for arm in CODE_ARMS
@@ -243,6 +242,30 @@ def test_the_parts_of_a_saving_add_up_and_nothing_is_cut_off(sandbox: FakeSandbo
             for kind, parts in figures["split"][code][plain].items():
                 assert sum(parts.values()) == pytest.approx(tokens[plain][kind] - tokens[code][kind], abs=2)
     assert figures["split"]["code_one_shot"]["json_parallel"]["input"]["payload"] > 100
+
+
+@pytest.mark.parametrize("code", ["code_leveled", "code_one_shot"])
+def test_the_ledger_of_a_node_says_the_same(code: str, sandbox: FakeSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    import arms
+    from tally import CODE_ARMS, JSON_ARMS, Tally
+
+    ledgers: list[Any] = []
+
+    def node(*given: Any, **named: Any) -> Any:
+        made = CodeActNode(*given, **named)
+        ledgers.append(made.ledger)
+        return made
+
+    monkeypatch.setattr(arms, "CodeActNode", node)
+    tally = Tally(ApproximateTokens())
+    tally.add(arms.all_arms(shop(), sandbox))
+    account = ledgers[CODE_ARMS.index(code)].total
+    assert account.code.input == tally.tokens[code].input
+    for plain, kind in zip(JSON_ARMS, ("sequential", "parallel"), strict=True):
+        assert account.plain(kind).input == tally.tokens[plain].input
+        told = tally.figures()["split"][code][plain]["input"]
+        parts = account.saving(kind)
+        assert {name: getattr(parts, name).input for name in told} == told
 
 
 # ---- recorded tasks through a graph

@@ -1,4 +1,4 @@
-"""The examples run as they stand, and the README tells what the demo measures."""
+"""The examples run as they stand, and their README tells what the demo measures."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_every_answer_of_the_demo_is_right() -> None:
 def test_the_readme_shows_what_the_demo_measures(jail: Sandbox) -> None:
     figures = re.compile(r"(json|code|auto \(\w+\)) +(\d+) +([\d,]+) +([\d,]+) +(\d+) ")
     measured = figures.findall(demo())
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"\| (json|code|auto \(\w+\)) \| (\d+) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|", readme)
     assert [(mode, turns, calls) for mode, turns, _, _, calls in shown] == [
         (mode, turns, calls) for mode, turns, _, _, calls in measured

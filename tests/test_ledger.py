@@ -410,6 +410,12 @@ def test_it_says_where_code_mode_paid_and_where_it_lost() -> None:
     assert any(
         one.startswith("analytics: code mode cost ") and " less than plain calls in parallel" in one for one in lines
     )
+    rows = [line.split() for line in lines]
+    for name, one in routes.items():
+        (at,) = (at for at, row in enumerate(rows) if row[:1] == [name])
+        ways = (one.code, one.parallel, one.sequential)
+        assert rows[at][1:] == [f"{one.actions}", f"{one.calls}", "cost", *(f"{way.weighted:,.1f}" for way in ways)]
+        assert rows[at + 1] == ["all", "tokens", *(f"{way.total:,}" for way in ways)]
     assert "Not known: what a model would have read" in text
 
 
@@ -419,7 +425,7 @@ def test_the_parts_it_prints_add_up_to_the_whole_it_prints() -> None:
         for messages, (program, answer, calls) in random_conversation(seed)[0]:
             given = {"answer": answer, "calls": calls, "definitions": DEFINITIONS}
             ledger.add(program.id, messages, **given, route=f"r{seed}", conversation=str(seed))
-    found = re.findall(r"calls: (\S+) = definitions (\S+), turns (\S+), payload (\S+)", str(ledger))
+    found = re.findall(r"calls: (\S+) = definitions (\S+), turns (\S+), payload ([^\s;]+)", str(ledger))
     assert len(found) == len(ledger.routes)
     for whole, *parts in ([round(10 * float(one.replace(",", ""))) for one in each] for each in found):
         assert sum(parts) == whole

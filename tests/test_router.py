@@ -145,6 +145,12 @@ def test_equal_facts_have_equal_answers_whatever_the_router_saw_before() -> None
     assert [router.choose(one) for one in given] == fresh
 
 
+def test_a_program_on_the_json_surface_leaves_nothing_to_weigh() -> None:
+    called = (ModelCall(id="1", name="execute_code", arguments="{}"),)
+    messages = [Message(role="assistant", surface="json", calls=called), Message(role="user")]
+    assert AutoRouter().choose(facts(messages, {"json": 10, "code": 5})).kind == "json"
+
+
 KINDS = st.sampled_from(["json", "code", "mixed"])
 CALLS = st.builds(ModelCall, id=st.just("1"), name=st.sampled_from(["f", "execute_code"]), arguments=st.just("{}"))
 MESSAGES = st.builds(

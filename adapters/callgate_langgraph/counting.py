@@ -87,6 +87,7 @@ class _Told(Sequence[Message]):
 
     def __init__(self, messages: list[Any], history: Callable[[Any], Sequence[Message]]) -> None:
         self.messages, self._history = messages, history
+        self._known = dict[int, Message]()
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -97,5 +98,7 @@ class _Told(Sequence[Message]):
     def __getitem__(self, at: slice) -> Sequence[Message]: ...
     def __getitem__(self, at: int | slice) -> Message | Sequence[Message]:
         if isinstance(at, slice):
-            return self._history(self.messages[at])
-        return self._history([self.messages[at]])[0]
+            return [self[one] for one in range(*at.indices(len(self)))]
+        if at not in self._known:
+            (self._known[at],) = self._history([self.messages[at]])
+        return self._known[at]

@@ -28,10 +28,12 @@ from callgate.router import AutoRouter, Facts, Router, Surface
 from callgate.runner import CodeRunner
 from callgate.steps import Waiting
 from callgate.surface import ResultShapeWarning
+from callgate.tokens import ApproximateTokens, ExactTokens, TokenCounter
 from callgate.tools import Call, Catalogue, Tool, tool
 
 __all__ = [
     "ApprovalRejected",
+    "ApproximateTokens",
     "Artifact",
     "AutoRouter",
     "Call",
@@ -40,6 +42,7 @@ __all__ = [
     "Catalogue",
     "CodeRunner",
     "Cut",
+    "ExactTokens",
     "Facts",
     "Fault",
     "InvalidArguments",
@@ -64,6 +67,7 @@ __all__ = [
     "SandboxUnavailable",
     "SqliteJournal",
     "Surface",
+    "TokenCounter",
     "Tool",
     "ToolFailed",
     "ToolWaits",

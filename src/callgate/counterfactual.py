@@ -123,14 +123,13 @@ class Ways:
 
     Args:
         definitions: tokens of what each surface shows; "json" is all tools as JSON.
-        surface: what the model was shown first.
     """
 
-    def __init__(self, definitions: Mapping[SurfaceKind, int], surface: SurfaceKind) -> None:
+    def __init__(self, definitions: Mapping[SurfaceKind, int]) -> None:
         self._definitions = definitions
-        self._surface: SurfaceKind = surface
-        self._meters = {way: Meter(definitions["json" if way in _AS_JSON else surface]) for way in _WAYS}
-        self._seen = dict.fromkeys(_WAYS, surface)
+        self._surface: SurfaceKind = "code"
+        self._meters = {way: Meter(definitions["json" if way in _AS_JSON else self._surface]) for way in _WAYS}
+        self._seen = dict.fromkeys(_WAYS, self._surface)
 
     def copy(self) -> Ways:
         """Return a copy that goes on by itself."""

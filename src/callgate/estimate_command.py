@@ -24,7 +24,7 @@ __all__ = ["add_estimate_command"]
 _EPILOG = """\
 FILE is JSON: a list of messages in OpenAI's chat form, or as LangChain's messages_to_dict, model_dump or dumpd write
 them; or an object with "messages" and, so that definitions are counted, "tools". No model is asked: what it would have
-written is made up, in two ways that are the bounds of what code mode costs:
+written is made up, in two ways that bracket what code mode costs as long as programs do not fail:
 
   all results shown      a program for each level of calls that need nothing of each other; every result printed
   only the answer shown  one program for all calls between two other messages, which shows what the model then said

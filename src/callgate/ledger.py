@@ -235,9 +235,8 @@ class Ledger:
         told = list(messages[place.at + 1 if place is not None else 0 : at + 1])
         asking = told.pop()
         if place is None:
-            known = (one.surface for one in (*told, asking) if one.surface is not None)
-            begins: list[SurfaceKind] = [one for one in known if one in definitions]
-            ways, words = Ways(definitions, begins[0] if begins else "code"), set[str]()
+            ways, words = Ways(definitions), set[str]()
+            ways.show(next((one.surface for one in (*told, asking) if one.surface is not None), None))
             between, ours = Account(), set[str]()
         else:
             ways, words = place.opened.settled()[1], place.words

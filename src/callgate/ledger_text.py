@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from callgate.costs import OUTPUT, REPEATED, Tokens
 from callgate.counterfactual import Account, Baseline, Saving
+from callgate.outcome import visible
 
 __all__ = ["parts_of", "set_against", "table", "told", "weights"]
 
@@ -18,10 +19,10 @@ def told(total: Account, routes: Mapping[str, Account], left_out: int, counter: 
     if total.actions:
         yield f"{_several(total.actions, 'code action')}, {_several(total.calls, 'call')}. {weights(counter)}"
         yield ""
-        rows = [(route or "(no route)", account) for route, account in routes.items()]
+        rows = [(visible(route) or "(no route)", account) for route, account in routes.items()]
         yield from table(
-            ("route", "actions", "calls", "code mode", "plain, parallel", "plain, sequential"),
-            [(name, f"{one.actions:,}", f"{one.calls:,}", *map(_cost, _ways(one))) for name, one in rows],
+            ("route", "actions", "calls", "", "code mode", "plain, parallel", "plain, sequential"),
+            [row for name, one in rows for row in _row(name, one)],
         )
         yield ""
         for name, one in rows:
@@ -72,7 +73,8 @@ def _verdict(account: Account) -> str:
         told += f", and {set_against(code, sequential, 'one call at a time')}"
     kind = "saved" if account.share() >= 0 else "lost"
     saving = account.saving() if kind == "saved" else _negative(account.saving())
-    return f"{told}; {kind} against parallel calls: {parts_of(saving)}"
+    cure = '; mode "json" would be cheaper here' if code > max(parallel, sequential) else ""
+    return f"{told}; {kind} against parallel calls: {parts_of(saving)}{cure}"
 
 
 def _notes(total: Account) -> Iterator[str]:
@@ -99,8 +101,10 @@ def _negative(saving: Saving) -> Saving:
 _BASELINES: tuple[Baseline, Baseline] = ("parallel", "sequential")
 
 
-def _ways(account: Account) -> tuple[Tokens, ...]:
-    return (account.code, *map(account.plain, _BASELINES))
+def _row(name: str, account: Account) -> Iterator[tuple[str, ...]]:
+    ways = (account.code, *map(account.plain, _BASELINES))
+    yield (name, f"{account.actions:,}", f"{account.calls:,}", "cost", *map(_cost, ways))
+    yield ("", "", "", "all tokens", *(f"{one.total:,}" for one in ways))
 
 
 def _cost(tokens: Tokens) -> str:

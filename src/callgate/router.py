@@ -103,9 +103,10 @@ class AutoRouter:
         """Compare what the turns so far would cost, were they to come again, on each surface."""
         turns = _turns(facts.messages, self.counter)
         made = [call for turn in turns for one in turn.rounds for call in one.calls]
-        if now == "code" or not made:
+        unseen = EXECUTE_CODE in made  # what its programs called is not in the messages
+        if now == "code" or not made or (now == "json" and unseen):
             return Surface(kind=now, reason=f"{now}: kept from the turn before")
-        kinds: list[SurfaceKind] = [one for one in facts.definitions if one != "json" or EXECUTE_CODE not in made]
+        kinds: list[SurfaceKind] = [one for one in facts.definitions if one != "json" or not unseen]
         said = sum(turn.tokens for turn in turns)
         costs = {one: _cost(one, facts.definitions[one], turns, said=said, cached=one == now) for one in kinds}
         best = min(kinds, key=lambda one: (costs[one], one != now))

@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from local.harness import alive, converse, descendants, eventually, order, settled, value
+from local.harness import alive, descendants, eventually, order, settled, value
 
 from callgate.errors import SandboxLost, UsageError
 from callgate.limits import Limits
@@ -129,23 +128,6 @@ def test_a_server_that_hangs_is_replaced(own: LocalSandbox, monkeypatch: pytest.
         assert value(own, "2") == 2
 
 
-def test_one_guest_that_dies_is_not_the_sandbox(sandbox: LocalSandbox) -> None:
-    guest = sandbox.start(Limits())
-    guest.kill()
-    assert not guest.lost()
-    assert guest.receive(1) == b""
-
-
-def test_kill_works_twice_and_from_any_thread(sandbox: LocalSandbox) -> None:
-    guest = sandbox.start(Limits())
-    threads = [threading.Thread(target=guest.kill) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    guest.kill()
-
-
 def test_a_guest_whose_host_lets_go_ends(sandbox: LocalSandbox) -> None:
     guest = sandbox.start(Limits())
     assert guest.pid in descendants()
@@ -169,43 +151,11 @@ def test_descriptors_processes_and_memory_stay_flat(sandbox: LocalSandbox, progr
     assert _resident_kb() - size < 4096
 
 
-def test_many_threads_share_it(sandbox: LocalSandbox) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: value(sandbox, f"import os, time\ntime.sleep(0.01)\n{n} * 2"), range(64)))
-    assert found == [2 * n for n in range(64)]
-
-
 def test_threads_that_start_it_together_get_one_server(own: LocalSandbox) -> None:
     before = settled()
     with own, ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda n: value(own, str(n)), range(8))) == list(range(8))
         eventually(lambda: len(descendants() - before) == 4)  # the server, its parent, two spares
-
-
-def test_the_thread_that_started_it_may_end(own: LocalSandbox) -> None:
-    with own:
-        guests: list[object] = []
-        thread = threading.Thread(target=lambda: guests.append(own.start(Limits())))
-        thread.start()
-        thread.join()
-        guest = guests[0]
-        guest.send(order("40 + 2"), 5)  # type: ignore[attr-defined]
-        assert converse(guest).value == 42
-        guest.kill()  # type: ignore[attr-defined]
-
-
-async def test_many_tasks_share_it(own: LocalSandbox) -> None:
-    async def one(n: int) -> bytes:
-        guest = await own.astart(Limits())
-        try:
-            await guest.asend(order(f"{n} * 2"), 5)
-            return await guest.areceive()
-        finally:
-            guest.kill()
-
-    with own:
-        found = await asyncio.gather(*(one(n) for n in range(16)))
-    assert all(f'"value":{2 * n}'.encode() in each for n, each in enumerate(found))
 
 
 @pytest.mark.parametrize("spares", [0, 2])

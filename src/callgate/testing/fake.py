@@ -32,7 +32,8 @@ __all__ = ["FakeSandbox"]
 class FakeSandbox:
     """Runs guests as plain child processes, WITHOUT ANY ISOLATION. For tests only; see the module's text.
 
-    Memory, disk and processor limits are not enforced.
+    Memory and disk limits are not enforced, processor time is measured on Linux only, and addresses differ from guest
+    to guest: a program whose doing depends on `id` may diverge on replay.
     """
 
     name = "fake"

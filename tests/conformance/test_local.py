@@ -1,0 +1,7 @@
+"""LocalSandbox with all layers, by the suite for sandboxes."""
+
+from conformance.classes import Local
+
+
+class TestLocal(Local):
+    """Every check."""
