@@ -210,7 +210,7 @@ class CodeTool(FunctionTool):
         """Return what an agent is given: the text for its model, and what the host may want to know."""
         told: dict[str, JSON] = {
             "status": outcome.status,
-            "value": outcome.value,
+            "value": outcome.value if all(one.part != "value" for one in outcome.truncated) else None,
             "error": asdict(outcome.error) if outcome.error is not None else None,
             "limit": outcome.limit,
             "calls": [_plain(one) for one in outcome.calls],
