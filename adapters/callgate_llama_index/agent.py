@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 from workflows import Context
 from workflows.events import Event as WorkflowEvent
 
-from callgate import JournalStore, Ledger, Limits, UsageError
+from callgate import JournalError, JournalStore, Ledger, Limits, ReplayDivergence, SandboxError, UsageError
 from callgate.history import SurfaceKind
 from callgate.modes import NO_WRITER, Mode, Programs, checked_mode, routed
 from callgate.policy import InterruptOn
@@ -223,7 +223,16 @@ class CallgateAgent(FunctionAgent):
     async def handle_tool_call_results(
         self, ctx: Context[Any], results: list[ToolCallResult], memory: BaseMemory
     ) -> None:
-        """Hand results to the model; the code actions among them are over. See `FunctionAgent`."""
+        """Hand results to the model; the code actions among them are over. See `FunctionAgent`.
+
+        Raises:
+            JournalError: if a journal was changed. A model that was told of it would only begin anew.
+            ReplayDivergence: if a program did not repeat what its journal holds.
+            SandboxError: if programs cannot run.
+        """
+        for one in results:
+            if isinstance(one.tool_output.exception, JournalError | ReplayDivergence | SandboxError):
+                raise one.tool_output.exception
         over = [one for one in results if one.tool_name == EXECUTE_CODE and one.tool_output.raw_output is not None]
         if over:
             await self._count(ctx, over, memory)

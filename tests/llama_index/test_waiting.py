@@ -17,7 +17,7 @@ from llama_index.core.workflow import Context, HumanResponseEvent, InputRequired
 from llama_index_cases import agent, answered, approve, called, decide, program, restored, results, run, until_asked
 from llama_index_lives import live
 
-from callgate import MemoryJournal, SqliteJournal
+from callgate import JournalError, MemoryJournal, SqliteJournal
 from callgate.sandboxes.base import Sandbox
 from callgate.testing import ScriptedLLM
 from callgate_llama_index import code_tool
@@ -335,6 +335,23 @@ async def test_a_durable_journal_knows_more_than_an_old_context(sandbox: Sandbox
     await run(two, approve, user_msg=None, ctx=await restored(two, text))  # the Context as it was before
     assert shop.did == DONE
     assert answered(two) == '["paid 5","paid 6"]'
+
+
+@pytest.mark.parametrize("kind", ["program", "plain"])
+async def test_a_context_that_was_tampered_with_ends_the_run(sandbox: Sandbox, kind: str) -> None:
+    turn = program("pay(amount=5)") if kind == "program" else [("pay", {"amount": 5})]
+    shop = Shop()
+    one = agent(shop.tools, turn, mode="mixed", interrupt_on={"pay": True}, sandbox=sandbox)
+    text, _ = await until_asked(one)
+    two = agent(shop.tools, mode="mixed", interrupt_on={"pay": True}, sandbox=sandbox)
+    ctx = await restored(two, text)
+    journals = await ctx.store.get("callgate_journals")
+    changed = {key: [line.replace('"amount":5', '"amount":500') for line in lines] for key, lines in journals.items()}
+    assert changed != journals
+    await ctx.store.set("callgate_journals", changed)
+    with pytest.raises(JournalError):
+        await run(two, approve, user_msg=None, ctx=ctx)
+    assert shop.did == []
 
 
 async def test_any_agent_may_wait(sandbox: Sandbox) -> None:
