@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
@@ -59,9 +60,40 @@ def value_of(tool: BaseTool, output: Any) -> Any:
     raw = output.raw_output
     if isinstance(raw, ToolOutput):  # a function that makes its own
         return value_of(tool, raw)
+    if (answer := _of_mcp(raw)) is not None:
+        if answer.failed:
+            raise ToolFailed(answer.text)
+        return answer.value
     if isinstance(tool, FunctionTool) and output.content != _text(raw):
         return _reread(output.content, cast("object", raw))
     return _plain(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an MCP server answered."""
+
+    failed: bool
+    text: str
+    value: Any
+
+
+def _of_mcp(raw: Any) -> _Answer | None:
+    """Return a `CallToolResult`, of which ToolOutput knows neither whether it is an error nor its structured content.
+
+    Servers wrap what is no object as {"result": it}. Without structured content the value is the text.
+    """
+    kind: Any = cast("Any", type(raw))
+    if kind.__name__ != "CallToolResult" or not kind.__module__.startswith(("mcp.", "mcp_types.")):
+        return None
+    known: list[str] = list(kind.model_fields)  # mcp 1 spells them isError, mcp 2 is_error
+    fields = {name.replace("_", "").lower(): getattr(raw, name) for name in known}
+    text = "\n".join(str(one.text) for one in fields["content"] if hasattr(one, "text"))
+    structured: Any = fields["structuredcontent"]
+    if structured is None:
+        return _Answer(bool(fields["iserror"]), text, text)
+    value = structured["result"] if structured.keys() == {"result"} else structured
+    return _Answer(bool(fields["iserror"]), text, value)
 
 
 def _text(raw: Any) -> str:
