@@ -226,6 +226,43 @@ async def test_a_restored_context_repeats_nothing(sandbox: Sandbox) -> None:
     assert (again.id, again.prefix) == (asked.id, asked.prefix)  # a new process is told, too
 
 
+async def test_a_context_may_be_restored_from_any_moment(sandbox: Sandbox) -> None:
+    def say(messages: list[Any], tools: list[Any]) -> Any:
+        return "done" if any(one.role == "tool" for one in messages) else program(CODE)
+
+    def made(did: list[tuple[str, int]]) -> Any:
+        async def look(n: int) -> int:
+            """Look."""
+            did.append(("look", n))
+            return n
+
+        async def pay(amount: int) -> str:
+            """Pay."""
+            did.append(("pay", amount))
+            return f"paid {amount}"
+
+        return agent([look, pay], say, say, say, interrupt_on={"pay": True}, sandbox=sandbox)
+
+    moments = list[tuple[str, list[tuple[str, int]]]]()
+    did = list[tuple[str, int]]()
+    one = made(did)
+    ctx = Context(one)
+    handler = one.run(user_msg="go", ctx=ctx)
+    async for event in handler.stream_events():
+        moments.append((json.dumps(ctx.to_dict()), list(did)))
+        if isinstance(event, InputRequiredEvent):
+            handler.ctx.send_event(approve(event))
+    await handler
+    assert did == DONE
+    assert len(moments) > 20
+    for text, before in moments[:-1]:  # with the last one the run is over
+        after = list[tuple[str, int]]()
+        two = made(after)
+        result, _ = await run(two, approve, user_msg=None, ctx=await restored(two, text))
+        assert str(result) == "done"
+        assert before + after == DONE
+
+
 async def test_a_restored_context_gives_nobody_the_answer_of_another(sandbox: Sandbox) -> None:
     turn = [*program("pay(amount=1)"), *program("pay(amount=2)")]
     one = agent(Shop().tools, turn, "done", interrupt_on={"pay": True}, sandbox=sandbox)
