@@ -433,6 +433,11 @@ def test_what_cannot_be_read_is_wrong_usage(command: Any, data: Any, told: str) 
     assert "\x1b" not in error
 
 
+def test_a_byte_order_mark_is_no_part_of_the_conversation(command: Any) -> None:
+    text = json.dumps(stored(SEQUENCE))
+    assert command(f"\ufeff{text}") == command(text)
+
+
 def test_a_missing_file_is_wrong_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as raised:
         cli.main(["estimate", str(tmp_path / "none.json")])

@@ -316,6 +316,14 @@ def test_what_was_counted_is_not_counted_twice() -> None:
     assert ledger.total == total
 
 
+def test_another_run_of_a_call_of_the_same_id_is_counted() -> None:
+    ledger = Ledger()
+    first = add(ledger, ORDERS, "a", calls=[FIND], conversation="t", key="head 1")
+    assert add(ledger, ORDERS, "a", calls=[FIND], conversation="t", key="head 2") == first
+    assert add(ledger, ORDERS, "a", calls=[FIND], conversation="t", key="head 2") is None
+    assert ledger.total.actions == 2
+
+
 def test_an_action_without_its_message_is_left_out_and_said_to_be() -> None:
     ledger = Ledger()
     assert add(ledger, [user("hello")]) is None
@@ -419,6 +427,12 @@ def test_it_says_where_code_mode_paid_and_where_it_lost() -> None:
     assert "Not known: what a model would have read" in text
 
 
+def test_the_name_of_a_route_stays_on_its_line() -> None:
+    ledger = Ledger()
+    add(ledger, ORDERS, route="billing\n\x1b[2Jother", calls=[FIRST])
+    assert next(one for one in str(ledger).splitlines() if "other" in one).startswith("billing \\x1b[2Jother  ")
+
+
 def test_the_parts_it_prints_add_up_to_the_whole_it_prints() -> None:
     ledger = Ledger()
     for seed in range(30):
@@ -493,10 +507,11 @@ def lines_run(work: Any) -> int:
     return next(ran)
 
 
-def test_the_work_grows_with_the_calls_of_a_program_and_not_with_their_square() -> None:
+@pytest.mark.parametrize("prefix", ["id", "customer"], ids=["shorter", "longer than the number"])
+def test_the_work_grows_with_the_calls_of_a_program_and_not_with_their_square(prefix: str) -> None:
     def work(calls: int) -> Any:
-        rows = record("find", [f"id-{number:05}" for number in range(calls)])
-        made = [rows, *(record("get", f"row {number:05}", id=f"id-{number:05}") for number in range(calls))]
+        ids = [f"{prefix}-{number:05}" for number in range(calls)]
+        made = [record("find", ids), *(record("get", f"{prefix} row {one}", id=one) for one in ids)]
         return lambda: add(Ledger(), ORDERS, calls=made)
 
     assert lines_run(work(1_600)) < 9 * lines_run(work(200))

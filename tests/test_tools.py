@@ -277,6 +277,21 @@ NAMES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [({"properties": ["a"]}, '"properties"'), ({"required": True}, '"required"'), ({"required": "a"}, '"required"')],
+)
+def test_an_input_schema_that_is_none_is_refused(schema: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=f"tool 't': {told} of the input schema"):
+        Tool(name="t", input_schema={"type": "object", **schema})
+
+
+@pytest.mark.parametrize("nothing", [None, [], (), {}])
+def test_an_input_schema_may_say_nothing(nothing: Any) -> None:
+    one = Tool(name="t", input_schema={"type": "object", "properties": nothing, "required": nothing})
+    assert one.fault(["a"]) == "t has no argument 'a'; its arguments are: none"
+
+
 @pytest.mark.parametrize(("names", "functions"), NAMES.values(), ids=NAMES)
 def test_functions_are_named_after_their_tools(names: list[str], functions: list[str]) -> None:
     catalogue = Catalogue([Tool(name=name) for name in names])

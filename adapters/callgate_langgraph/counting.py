@@ -53,7 +53,7 @@ class Counting:
             scope = scope_of([one.call for one in actions], messages, config, setting.runtime)
             first = getattr(told.messages[0], "id", None) if told.messages else None
             # Without a thread the messages grow all the same, while the graph runs.
-            conversation = json.dumps(scope[:-1]) if len(scope) > 1 else first and f"message {first}"
+            conversation = _lasting(scope) if len(scope) > 1 else first and f"message {first}"
             route = self._surfaces.route(config, lambda: setting.state)
             for one in actions:
                 outcome = yield from one.ended()
@@ -80,6 +80,12 @@ class Counting:
                     text = json.dumps(convert_to_openai_tool(one), ensure_ascii=False)
                     known[id(one)] = self._ledger.counter.count(text)
         return {kind: sum(known[id(one)] for one in tools) for kind, tools in self._shown.items()}
+
+
+def _lasting(scope: Sequence[str]) -> str:
+    """Return the name of a conversation: of the thread and of the nodes, not of the tasks of a turn, where it is in."""
+    thread, namespace, node, _ = scope
+    return json.dumps([thread, *(one.partition(":")[0] for one in namespace.split("|")), node])
 
 
 class _Told(Sequence[Message]):

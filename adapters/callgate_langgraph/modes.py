@@ -67,10 +67,14 @@ class Modes:
             state: returns the graph's state; called only if a route callable wants it.
 
         Raises:
-            UsageError: for a `callgate_mode` that is none.
+            UsageError: for a `callgate_mode` that is none, and a route that is no name.
         """
         configurable = config.get("configurable", {})
         route = self._route(state(), config) if self._route is not None else configurable.get("route")
+        if not isinstance(route, str | None):
+            if self._route is not None or self._routes:
+                raise UsageError(f"route {route!r}: give the name of a route, or None")
+            route = None  # another's: this node has no routes
         toggled = configurable.get("callgate_mode")
         mode, by = self._mode, "the node's mode"
         if toggled is not None:

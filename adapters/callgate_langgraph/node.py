@@ -228,8 +228,8 @@ class CodeActNode(Runnable[Any, Any]):
         Args:
             model: a chat model.
             writes_code: whether it writes programs well enough; False keeps mode "auto" at plain tools.
-            bind_kwargs: for its `bind_tools`. A `tool_choice` that names a tool is bound as json, one that names
-                execute_code is left out on the json surface.
+            bind_kwargs: for its `bind_tools`. A `tool_choice` that names a tool is not shown a surface without it, but
+                plain tools; one that names execute_code is left out on the json surface.
         """
 
         def tell(config: RunnableConfig, event: Event) -> None:
@@ -278,9 +278,10 @@ class CodeActNode(Runnable[Any, Any]):
         keeping, forget = self._keeping(calls, state, config, runtime)
         programs = {at: call for at, call in enumerate(calls) if call["name"] == EXECUTE_CODE}
         keys = keys_of("action", programs, keeping)
-        message = asking(messages_in(state, self._messages_key), calls)
+        messages = messages_in(state, self._messages_key)
         code = bool(keys) and (
-            self._surfaces.runs_programs(config, lambda: state, message) or (yield from began(keys.values(), keeping))
+            self._surfaces.runs_programs(config, lambda: state, asking(messages, calls), messages)
+            or (yield from began(keys.values(), keeping))
         )
         batch = self._batch(calls, keys if code else {}, input, keeping, Setting(state, config, runtime))
         result = yield from batch.steps()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -22,6 +23,7 @@ from callgate.runner import Event
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
 from callgate.tokens import ApproximateTokens
+from callgate_langchain.guards import is_list
 from callgate_langchain.history import history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
 from callgate_langgraph.modes import Modes
@@ -29,6 +31,9 @@ from callgate_langgraph.plain import may_be_plain
 from callgate_langgraph.state import read_state
 
 __all__ = ["Surfaces", "shown_tools"]
+
+_INPUT: tuple[type, ...] = (PromptValue, str, Sequence)
+"""What a chat model takes."""
 
 
 def shown_tools(
@@ -99,13 +104,16 @@ class Surfaces:
             return self._routed(messages(), wanted.route, dict(unfit or {})), wanted.route
         return self._set(wanted.kind, wanted.by), wanted.route
 
-    def runs_programs(self, config: RunnableConfig, state: Callable[[], Any], asking: AIMessage | None) -> bool:
+    def runs_programs(
+        self, config: RunnableConfig, state: Callable[[], Any], asking: AIMessage | None, messages: Any
+    ) -> bool:
         """Say whether the programs of a message run: whether its model was, or is, shown that it may write them.
 
         Args:
             config: of the run.
             state: returns the graph's state.
             asking: the message, where the state holds it.
+            messages: of the state. Where `asking` says nothing of what was shown, those before it are gone by again.
 
         Raises:
             UsageError: as `choose` does.
@@ -117,7 +125,8 @@ class Surfaces:
         recorded = None if asking is None else surface_of(asking)
         if recorded is not None:
             return recorded != "json" and self._modes.available()
-        return self._routed((), wanted.route, {}).kind != "json"
+        before = [*takewhile(lambda one: one is not asking, messages)] if is_list(messages) else []
+        return self._routed(self.history(before), wanted.route, {}).kind != "json"
 
     def route(self, config: RunnableConfig, state: Callable[[], Any]) -> str | None:
         """Return the route of a run; see `choose`."""
@@ -148,14 +157,15 @@ class Surfaces:
             unfit |= {"code": NO_WRITER, "mixed": NO_WRITER}
 
         def choose(config: RunnableConfig, input: LanguageModelInput) -> tuple[Surface, dict[str, str]]:
+            given = input if isinstance(input, _INPUT) else ()  # anything else the model itself refuses
             surface, route = self.choose(
-                config, lambda: read_state(config) or input, lambda: self.history(input), unfit
+                config, lambda: read_state(config) or input, lambda: self.history(given), unfit
             )
             if surface.kind not in bound:
                 surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
             if surface.kind != "json":
                 self._warn()
-            if surface.kind != self._last(input):
+            if surface.kind != self._last(given):
                 event = {"surface": surface.kind, "reason": surface.reason, "route": route}
                 tell(config, {"type": "callgate.surface", **event})
             return surface, {"surface": surface.kind, "reason": surface.reason, "tools": self._tools}

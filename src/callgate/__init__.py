@@ -19,6 +19,7 @@ from callgate.errors import (
     UnknownTool,
     UsageError,
 )
+from callgate.history import Message, ModelCall, SurfaceKind
 from callgate.journal import Journal, JournalStore, MemoryJournal, SqliteJournal
 from callgate.ledger import Ledger
 from callgate.limits import Limits
@@ -54,6 +55,8 @@ __all__ = [
     "LimitExceeded",
     "Limits",
     "MemoryJournal",
+    "Message",
+    "ModelCall",
     "NotAllowed",
     "Outcome",
     "ProgramError",
@@ -67,6 +70,7 @@ __all__ = [
     "SandboxUnavailable",
     "SqliteJournal",
     "Surface",
+    "SurfaceKind",
     "TokenCounter",
     "Tool",
     "ToolFailed",

@@ -9,7 +9,7 @@ is an order that only the effects of calls demand: such calls count as independe
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -42,17 +42,20 @@ def levels_of(arguments: Sequence[JSON], results: Sequence[str], *known: Abstrac
         known: words that were there before the first of them.
     """
     terms = [{term for text in scalars_of(each) if (term := _unknown(text, known))} for each in arguments]
+    sought = set[Term]().union(*terms[1:])
+    wanted = Counter(word for term in sought for word in term)
     by_word: dict[str, list[Term]] = defaultdict(list)
-    for term in set[Term]().union(*terms[1:]):
-        by_word[max(term, key=len)].append(term)
-    wanted = {word for term in set[Term]().union(*terms[1:]) for word in term}
+    for term in sought:
+        by_word[min(term, key=wanted.__getitem__)].append(
+            term
+        )  # the rarest: "order" is in all of order-1, order-2, ...
     since: dict[Term, int] = {}
     levels = list[int]()
     for at, result in enumerate(results):
         levels.append(max((since.get(term, 0) for term in terms[at]), default=0))
         for term in terms[at]:
             since.setdefault(term, 0)  # the program made it itself: nobody had to wait for it
-        found = wanted.intersection(words_of(result)) if wanted and at + 1 < len(results) else set[str]()
+        found = wanted.keys() & words_of(result) if wanted and at + 1 < len(results) else set[str]()
         for word in found:
             for term in by_word.get(word, ()):
                 if term not in since and term <= found:

@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def add_estimate_command(commands: argparse._SubParsersAction[argparse.ArgumentP
 def _run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
     try:
         counter = ExactTokens() if given.exact else ApproximateTokens()
-        found = estimate(*read_messages(decode(given.file.read_bytes())), counter)
+        found = estimate(*read_messages(decode(given.file.read_bytes().removeprefix(BOM_UTF8))), counter)
     except OSError as error:
         parser.error(str(error))
     except (NotJSON, UsageError) as error:

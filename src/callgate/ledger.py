@@ -195,7 +195,7 @@ class Ledger:
             if at is None:
                 self._left_out += 1
                 return None
-            place = self._entered(name, messages, at, definitions)
+            place = self._entered(name, messages, at, definitions, None if key is None else id)
             if id in place.counted:
                 return None
             place.counted.add(id)
@@ -212,14 +212,23 @@ class Ledger:
     # ---- following a conversation
 
     def _entered(
-        self, name: str | None, messages: Sequence[Message], at: int, definitions: Mapping[SurfaceKind, int]
+        self,
+        name: str | None,
+        messages: Sequence[Message],
+        at: int,
+        definitions: Mapping[SurfaceKind, int],
+        new: str | None,
     ) -> _Conversation:
-        """Return the conversation, followed up to the message that runs the action."""
+        """Return the conversation, followed up to the message that runs the action.
+
+        Where `new`, of which it is certain that it was not counted, was counted there, it is another conversation.
+        """
         place = self._conversations.pop(name, None) if name is not None else None
         if place is not None:
             self._words -= len(place.words)
-            if place.at > at or place.mark != hash(messages[place.at].calls):  # it was changed, or goes on elsewhere
-                place = None
+            counted = place.at == at and new in place.counted
+            if place.at > at or place.mark != hash(messages[place.at].calls) or counted:
+                place = None  # it was changed, or goes on elsewhere
         if place is None or place.at < at:
             place = self._followed(place, messages, at, definitions)
         if name is not None:

@@ -19,7 +19,7 @@ def told(total: Account, routes: Mapping[str, Account], left_out: int, counter: 
     if total.actions:
         yield f"{_several(total.actions, 'code action')}, {_several(total.calls, 'call')}. {weights(counter)}"
         yield ""
-        rows = [(visible(route) or "(no route)", account) for route, account in routes.items()]
+        rows = [(" ".join(visible(route).split()) or "(no route)", account) for route, account in routes.items()]
         yield from table(
             ("route", "actions", "calls", "", "code mode", "plain, parallel", "plain, sequential"),
             [row for name, one in rows for row in _row(name, one)],

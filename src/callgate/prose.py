@@ -21,7 +21,9 @@ def all_notes(properties: Mapping[str, JSON], said: str, root: Mapping[str, JSON
     """
     found = (note for key, schema in properties.items() for note in _notes(key, schema, root, frozenset()))
     looked_at = islice(found, MOST_PARTS)
-    return list(dict.fromkeys(f"{path}: {text}" for path, text in looked_at if text and text not in said))
+    return list(
+        dict.fromkeys(f"{' '.join(path.split())}: {text}" for path, text in looked_at if text and text not in said)
+    )
 
 
 def _notes(path: str, schema: JSON, root: Mapping[str, JSON], inside: frozenset[str]) -> Iterator[tuple[str, str]]:

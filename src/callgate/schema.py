@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
+from unicodedata import normalize
 
 from callgate.codec import JSON, digest, encode, is_array, is_object
 
@@ -75,9 +76,9 @@ class Types:
         fields = schema
         if "$ref" in fields:
             return self._referred(str(fields["$ref"]), root, hint)
-        if "const" in fields or "enum" in fields:
-            choices: list[JSON] = fields.get("enum", [fields.get("const")])
-            return f"Literal[{', '.join(map(repr, choices))}]"
+        choices: JSON = fields.get("enum", [fields["const"]] if "const" in fields else None)
+        if is_array(choices):
+            return f"Literal[{', '.join(map(repr, choices))}]" if choices else "Never"
         for union in ("anyOf", "oneOf"):
             if is_array(fields.get(union)):
                 return self._union(fields[union], root, hint)
@@ -122,11 +123,11 @@ class Types:
     def _of_kind(self, kind: str, fields: Mapping[str, JSON], root: Mapping[str, JSON], hint: str) -> str:
         if kind == "array":
             items = fields.get("prefixItems") or fields.get("items")
-            if is_array(items):
+            if is_array(items) and items:
                 return f"tuple[{', '.join(self._annotation(one, root, hint) for one in items)}]"
             return f"list[{self._annotation(items, root, _singular(hint))}]" if is_object(items) else "list"
         if kind == "object":
-            if fields.get("properties"):
+            if is_object(fields.get("properties")) and fields["properties"]:
                 return self._typed_dict(fields, root, hint)
             values = fields.get("additionalProperties")
             return f"dict[str, {self._annotation(values, root, _singular(hint))}]" if is_object(values) else "dict"
@@ -142,7 +143,8 @@ class Types:
             return known
         name = self._names[shape] = self._free(_class_name(hint, fields))
         self._lines[name] = ""  # its place is before the types it names
-        required = fields.get("required") or ()
+        named = fields.get("required")
+        required = cast("Sequence[JSON]", named) if isinstance(named, list | tuple) else ()
         shown: dict[str, _Field] = {}
         for key, one in fields["properties"].items():
             shown[key] = _Field(self._annotation(one, root, key), default_of(one), key in required)
@@ -164,8 +166,8 @@ def default_of(schema: JSON) -> str | None:
 
 
 def is_name(key: str) -> bool:
-    """Say whether a name can be written as one in Python."""
-    return key.isidentifier() and not keyword.iskeyword(key)
+    """Say whether a name can be written as one in Python, which reads it in its compatible form."""
+    return key.isidentifier() and not keyword.iskeyword(key) and normalize("NFKC", key) == key
 
 
 class _Field(NamedTuple):
@@ -240,7 +242,9 @@ def _shape(schema: JSON) -> JSON:
     if not is_object(schema):
         return schema
     return {
-        key: {name: _shape(one) for name, one in value.items()} if key == "properties" else _shape(value)
+        key: {name: _shape(one) for name, one in value.items()}
+        if key == "properties" and is_object(value)
+        else _shape(value)
         for key, value in schema.items()
         if key in _SHOWN
     }
@@ -267,9 +271,10 @@ def _reachable(schema: JSON, root: Mapping[str, JSON]) -> dict[str, JSON]:
 def _add(merged: dict[str, JSON], part: Mapping[str, JSON]) -> None:
     """Add a part of an `allOf` to what the parts before it say."""
     for key, value in part.items():
-        if key == "properties":
-            merged[key] = {**merged.get(key, {}), **value}
-        elif key == "required":
-            merged[key] = [*merged.get(key, ()), *value]
+        before = merged.get(key)
+        if key == "properties" and is_object(value):
+            merged[key] = {**before, **value} if is_object(before) else value
+        elif key == "required" and is_array(value):
+            merged[key] = [*before, *value] if is_array(before) else value
         elif key not in ("allOf", "$ref"):
             merged.setdefault(key, value)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Literal, TypeAlias, get_args
 
-from callgate.codec import JSON, is_object
+from callgate.codec import JSON, is_array, is_object
 from callgate.errors import UsageError
 from callgate.prose import all_notes
 from callgate.schema import Types, default_of, is_name
@@ -98,7 +98,7 @@ class Stubs:
         returns = f" -> {_result(name, one, types)}" if one.output_schema else ""
         doc = first_sentence(_LABEL.sub("", one.description[len(beginning) :].strip(), count=1))
         defaults = [
-            f"{key}: required, {default} by default"
+            f"{_one_line(key)}: required, {default} by default"
             for key in one.required
             if (default := default_of(properties.get(key)))
         ]
@@ -153,15 +153,16 @@ def _notes(properties: Mapping[str, JSON], said: str, root: Mapping[str, JSON]) 
         text = schema.get("description")
         note = first_sentence(text) if isinstance(text, str) else ""
         if note and _says_more(note, f"{key} {said}", schema):
-            notes.append(f"{key}: {_cut(note)}")
+            notes.append(f"{_one_line(key)}: {_cut(note)}")
         elif isinstance(schema.get("format"), str):
-            notes.append(f"{key}: {schema['format']}")
+            notes.append(f"{_one_line(key)}: {_cut(_one_line(schema['format']))}")
     return notes
 
 
 def _says_more(note: str, said: str, schema: Mapping[str, JSON]) -> bool:
     """Say whether a description holds words that neither the name, the type nor the tool's own description has."""
-    known = _words(said) | _PLAIN | {word for one in schema.get("enum", ()) for word in _words(str(one))}
+    choices = schema.get("enum")
+    known = _words(said) | _PLAIN | _words(" ".join(map(str, choices)) if is_array(choices) else "")
     return len(_words(note) - known) >= 3
 
 

@@ -109,9 +109,9 @@ def mixed_definition(
     plain = {name: one for name, one in catalogue.functions.items() if "direct" in one.callers}
     only_code = {name: one for name, one in catalogue.functions.items() if "direct" not in one.callers}
     text = _MIXED_RULES
-    if renamed := [f"{name} is {one.name}" for name, one in plain.items() if name != one.name]:
+    if renamed := [f"{name} is {_one_line(one.name)}" for name, one in plain.items() if name != one.name]:
         text += f"Functions of another name: {', '.join(renamed)}.\n"
-    if only_direct := [one.name for one in catalogue if "code" not in one.callers]:
+    if only_direct := [_one_line(one.name) for one in catalogue if "code" not in one.callers]:
         text += f"Not for programs: {', '.join(only_direct)}.\n"
     lines = Stubs(only_code, results_of=plain, argument_prose=argument_prose).text()
     if len(lines) > 4 * stub_tokens:
@@ -120,6 +120,10 @@ def mixed_definition(
     if lines:
         text += f"\n{'Results, and functions that only programs call' if only_code else 'Results'}:\n{lines}"
     return _defined(text)
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
 
 
 def _defined(description: str) -> dict[str, JSON]:

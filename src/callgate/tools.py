@@ -76,6 +76,13 @@ class Tool:
             raise UsageError(f"a tool needs a name, got {self.name!r}")
         if self.input_schema.get("type", "object") != "object":
             raise UsageError(f"tool {self.name!r}: the input schema must describe an object")
+        if (properties := self.input_schema.get("properties")) and not isinstance(properties, Mapping):
+            raise UsageError(f'tool {self.name!r}: "properties" of the input schema are no object')
+        required = self.input_schema.get("required") or ()
+        if not isinstance(required, list | tuple) or not all(
+            isinstance(one, str) for one in cast("list[JSON]", required)
+        ):
+            raise UsageError(f'tool {self.name!r}: "required" of the input schema is no list of names')
         if self.effect not in get_args(Effect):
             raise UsageError(f"tool {self.name!r}: effect is one of {get_args(Effect)}, got {self.effect!r}")
         if not set(self.callers) <= set(get_args(Caller)):
@@ -109,7 +116,7 @@ class Tool:
 
     def fault(self, names: Iterable[str]) -> str | None:
         """Say what is wrong with a call's argument names, or None. Types are the tool's own business."""
-        given, known = list(names), self.input_schema.get("properties", {})
+        given, known = list(names), self.parameters
         unknown = [name for name in given if name not in known]
         if unknown and not self.open:
             fault = f"has no argument {', '.join(map(repr, unknown))}"

@@ -64,6 +64,16 @@ def test_the_toggle_of_an_invocation_goes_before_routes_and_those_before_the_mod
     assert node.surface(configured(callgate_mode="code")).kind == "code"
 
 
+@pytest.mark.parametrize("route", [5, ["analytics"], {"analytics": "code"}])
+def test_a_route_is_a_name_where_there_are_routes(route: Any) -> None:
+    told = "give the name of a route, or None"
+    with pytest.raises(UsageError, match=told):
+        node_of(routes={"analytics": "code"}).surface(configured(route=route))
+    with pytest.raises(UsageError, match=told):
+        node_of(route=lambda state, config: route).surface({})
+    assert node_of(mode="mixed").surface(configured(route=route)).kind == "mixed"  # it means nothing to this node
+
+
 def test_a_route_may_be_told_by_a_function() -> None:
     seen: list[Any] = []
 

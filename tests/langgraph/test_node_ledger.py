@@ -250,6 +250,35 @@ def test_actions_that_send_fans_out_share_the_request_that_made_them() -> None:
     assert account.code == priced([*ASKED, message, *answers(end)], as_code(node))
 
 
+def test_a_thread_of_a_subgraph_is_followed_from_turn_to_turn() -> None:
+    read = 0
+
+    class Watched(Ledger):
+        def add(self, id: str, messages: Any, **more: Any) -> Any:
+            class Told(type(messages)):
+                def __getitem__(self, at: Any) -> Any:
+                    nonlocal read
+                    read += len(range(*at.indices(len(self)))) if isinstance(at, slice) else 1
+                    return super().__getitem__(at)
+
+            messages.__class__ = Told
+            return super().add(id, messages, **more)
+
+    turns = [(asks(code(f"find(user='u{number}')", f"c{number}")), AIMessage("2")) for number in range(10)]
+    node = codeact(TOOLS, ledger=Watched())
+    builder: Any = StateGraph(State)
+    model = ScriptedChatModel(turns=[one for turn in turns for one in turn])
+    builder.add_node("agent", loop(node.bind_model(model), node))
+    builder.add_edge(START, "agent")
+    graph, needed = builder.compile(checkpointer=InMemorySaver()), []
+    for number in range(10):
+        before = read
+        end = graph.invoke({"messages": [HumanMessage(f"{number}?")]}, {"configurable": {"thread_id": "t"}})
+        needed.append(read - before)
+    assert node.ledger.total.code == priced(end["messages"], as_code(node))
+    assert needed[-1] == needed[1]
+
+
 def test_what_goes_wrong_in_a_ledger_stays_there(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Ledger):
         def add(self, *_: Any, **__: Any) -> Any:

@@ -73,6 +73,15 @@ def test_a_message_says_what_its_model_was_shown_and_why(use_async: bool) -> Non
     assert own.response_metadata == {"model": "m"}
 
 
+@both_ways
+@pytest.mark.parametrize("mode", ["auto", "json"])
+@pytest.mark.parametrize("given", [HumanMessage("hi"), None, 5], ids=["a message", "nothing", "a number"])
+def test_what_is_no_input_the_model_itself_refuses(given: Any, mode: str, use_async: bool) -> None:
+    model, _ = bound(node_of(mode=mode), AIMessage("done"))
+    with pytest.raises(ValueError, match="Invalid input type"):
+        call(model, given, {}, use_async=use_async)
+
+
 def test_a_reason_names_who_set_it() -> None:
     node = node_of(mode="json", routes={"deep": "code", "free": "auto"})
     assert node.surface({}) == Surface(kind="json", reason="json: the node's mode")
@@ -329,6 +338,28 @@ def test_a_program_from_elsewhere_is_no_tool_on_a_host_without_a_sandbox() -> No
 def test_a_program_without_a_record_runs_where_code_would_be_shown() -> None:
     assert node_of().invoke([asks(code("1 + 1"))], outside())[0].content == "2"
     assert "not a valid tool" in node_of([add]).invoke([asks(code("1 + 1"))], outside())[0].content
+
+
+@both_ways
+def test_a_program_without_a_record_runs_where_the_messages_before_it_show_code(use_async: bool) -> None:
+    class ByMessages:
+        def choose(self, facts: Facts) -> Surface:
+            return Surface(kind="code" if len(facts.messages) == 1 else "json", reason="because")
+
+    node = node_of(router=ByMessages())
+    model, _ = bound(node, asks(code("add(a=1, b=2)")))
+
+    def say(state: Any) -> Any:
+        said = model.invoke(state["messages"])
+        return {"messages": [AIMessage(said.content, tool_calls=said.tool_calls)]}  # the record is lost
+
+    builder: Any = StateGraph(State)
+    builder.add_node("model", say)
+    builder.add_node("tools", node)
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", tools_condition)
+    (answer,) = answers(call(builder.compile(), {"messages": [HumanMessage("hi")]}, {}, use_async=use_async))
+    assert answer.content == "3"
 
 
 def test_the_default_router_goes_by_tokens() -> None:
