@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
+from callgate import UsageError
 from callgate.history import SurfaceKind
 from callgate.modes import Mode, Programs, SandboxWarning, checked_mode
 from callgate.sandboxes.base import Sandbox
