@@ -78,6 +78,16 @@ def test_workers_go_on_with_what_others_began() -> None:
         assert run("scaling_out.py", "e2b", "h11", given=(address,)) == SCALED
 
 
+def test_the_agent_of_llama_index_runs(jail: Sandbox) -> None:
+    said = run("llama_index_agent.py", "llama_index").splitlines()
+    assert said[:2] == ["A program wants to call refund.", 'refund {"order": 5}']
+    assert said[-1] == 'Done: ["order 5 is refunded"]'
+
+
+def test_the_example_of_llama_index_is_short() -> None:
+    assert len((ROOT / "examples" / "llama_index_agent.py").read_text(encoding="utf-8").splitlines()) <= 40
+
+
 def test_every_answer_of_the_demo_is_right() -> None:
     table = [line for line in demo().splitlines() if line.endswith(("yes", "NO"))]
     assert len(table) in (3, 9)  # without a sandbox JSON only

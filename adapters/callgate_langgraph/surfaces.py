@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -15,9 +15,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from callgate import Catalogue, UsageError
+from callgate import Catalogue
 from callgate.history import Message, SurfaceKind
-from callgate.router import AutoRouter, Facts, Router, Surface
+from callgate.modes import NO_WRITER, routed
+from callgate.router import AutoRouter, Router, Surface
 from callgate.runner import Event
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
@@ -31,12 +32,8 @@ from callgate_langgraph.state import read_state
 
 __all__ = ["Surfaces", "shown_tokens", "shown_tools"]
 
-_NO_PROGRAMS = "this host cannot run programs"
-_NO_WRITER = "the model is bound as one that writes no code"
 _INPUT: tuple[type, ...] = (PromptValue, str, Sequence)
 """What a chat model takes."""
-_NAMED = 5
-"""Tools that a reason names."""
 
 
 def shown_tools(
@@ -92,7 +89,6 @@ class Surfaces:
         self._catalogue, self._warned = catalogue, False
         if modes.pins_programs:
             self._warn()
-        self._only_code = [one.name for one in catalogue if "direct" not in one.callers]
 
     def choose(
         self,
@@ -204,7 +200,7 @@ class Surfaces:
             UsageError: as `choose` does.
             SandboxUnavailable: as `choose` does.
         """
-        not_asked: Mapping[SurfaceKind, str] = {} if writes_code else {"code": _NO_WRITER, "mixed": _NO_WRITER}
+        not_asked: Mapping[SurfaceKind, str] = {} if writes_code else {"code": NO_WRITER, "mixed": NO_WRITER}
         surface, route = self.choose(config, state, lambda: self.history(input), {**unfit, **not_asked})
         if surface.kind in unfit:
             surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
@@ -250,14 +246,12 @@ class Surfaces:
         return shown_tokens(self.shown, counter)
 
     def _routed(self, messages: tuple[Message, ...], route: str | None, excluded: dict[SurfaceKind, str]) -> Surface:
-        if not self._modes.available(route):
-            excluded |= {"code": _NO_PROGRAMS, "mixed": _NO_PROGRAMS}
-        if self._only_code and not {"code", "mixed"} <= excluded.keys():
-            more = f" and {len(self._only_code) - _NAMED} more" if len(self._only_code) > _NAMED else ""
-            excluded["json"] = f"only programs may call {', '.join(self._only_code[:_NAMED])}{more}"
-        sizes: dict[SurfaceKind, int] = {kind: size for kind, size in self._sizes.items() if kind not in excluded}
-        facts = Facts(messages=messages, definitions=sizes, excluded=excluded, route=route)
-        surface = cast("Any", self._router.choose(facts))
-        if not isinstance(surface, Surface) or surface.kind not in sizes:
-            raise UsageError(f"the router chose {surface!r}; give a Surface of {', '.join(sizes)}")
-        return surface
+        return routed(
+            self._router,
+            messages,
+            self._sizes,
+            self._catalogue,
+            route=route,
+            programs=self._modes.available(route),
+            unfit=excluded,
+        )
