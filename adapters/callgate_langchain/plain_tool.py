@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
@@ -15,6 +17,7 @@ from callgate.surface import definition
 from callgate.tools import Effect
 from callgate_langchain.answers import artifact_of
 from callgate_langchain.convert import from_langchain
+from callgate_langchain.guards import is_dict
 from callgate_langchain.sources import LangChainTools
 
 __all__ = ["code_tool"]
@@ -22,6 +25,16 @@ __all__ = ["code_tool"]
 
 class _Program(BaseModel):
     code: str = Field(description="the program")
+
+
+class _CodeTool(StructuredTool):
+    """Marks what a model is told of a program that failed as an error, as it is of any tool."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return _marked(super().invoke(input, config, **kwargs))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return _marked(await super().ainvoke(input, config, **kwargs))
 
 
 def code_tool(
@@ -39,8 +52,8 @@ def code_tool(
     human, and a program that a crash cut off is not gone on with. Where there is a graph, use
     `callgate_langgraph.CodeActNode` or `CodeActMiddleware`.
 
-    The model is given the outcome's text; `ToolMessage.artifact` holds its "status", "calls", "artifacts" and more, as
-    the node's does, and all lines of its "journal".
+    The model is given the outcome's text, with status "error" where the program did not complete. `ToolMessage.artifact`
+    holds its "status", "calls", "artifacts" and more, as the node's does, and all lines of its "journal".
 
     Args:
         tools: that programs may call; see `from_langchain`.
@@ -62,7 +75,7 @@ def code_tool(
     async def arun(code: str) -> tuple[str, dict[str, Any]]:
         return _told(await runner.arun(code))
 
-    return StructuredTool(
+    return _CodeTool(
         name=described["name"],
         description=described["description"],
         args_schema=_Program,
@@ -70,6 +83,12 @@ def code_tool(
         coroutine=arun,
         response_format="content_and_artifact",
     )
+
+
+def _marked(message: Any) -> Any:
+    if isinstance(message, ToolMessage) and is_dict(message.artifact) and message.artifact["status"] != "completed":
+        message.status = "error"
+    return message
 
 
 def _told(outcome: Outcome) -> tuple[str, dict[str, Any]]:

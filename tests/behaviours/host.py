@@ -107,6 +107,11 @@ class Ran:
 class Life(ABC):
     """An agent in one process. After it there may be another, which is built anew from what was kept."""
 
+    agent: Any
+    """The framework's own."""
+    ledger: Any
+    """callgate's, None where the adapter has none."""
+
     @abstractmethod
     def go(self, mode: str | None = None) -> Ran:
         """Run until the end, or until somebody has to answer: a message of the user's came in.
@@ -144,12 +149,12 @@ class Life(ABC):
         """Return what the run's state holds in the end."""
 
     @abstractmethod
-    def accounts(self) -> tuple[int, int]:
-        """Return the actions and the inner calls that the ledger of this life counted."""
-
-    @abstractmethod
     def close(self) -> None:
         """Let go of everything."""
+
+    def accounts(self) -> tuple[int, int]:
+        """Return the actions and the inner calls that the ledger of this life counted."""
+        return self.ledger.total.actions, self.ledger.total.calls
 
     def shown(self) -> list[list[str]]:
         """Return per request the names of the tools that the model was shown."""

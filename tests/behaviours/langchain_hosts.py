@@ -144,7 +144,7 @@ class GraphLife(Life):
         self._exits = contextlib.AsyncExitStack()
         saver = self._loop.run(self._opened()) if self._loop else SqliteSaver(self._connected())
         self._saver: Any = saver
-        self.graph, self._ledger = host.build(setup, model, saver)
+        self.agent, self.ledger = host.build(setup, model, saver)
 
     def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, timeout=30)
@@ -187,13 +187,13 @@ class GraphLife(Life):
         told = dict(stream_mode="custom")
 
         async def awaited() -> list[Any]:
-            return [one async for one in self.graph.astream(input, config, **told)]
+            return [one async for one in self.agent.astream(input, config, **told)]
 
-        custom = self._loop.run(awaited()) if self._loop else list(self.graph.stream(input, config, **told))
+        custom = self._loop.run(awaited()) if self._loop else list(self.agent.stream(input, config, **told))
         return self._ran(custom, asked=len(self._model.seen) > before)
 
     def _state(self) -> Any:
-        return self._loop.run(self.graph.aget_state(self._config)) if self._loop else self.graph.get_state(self._config)
+        return self._loop.run(self.agent.aget_state(self._config)) if self._loop else self.agent.get_state(self._config)
 
     def _interrupts(self) -> list[Any]:
         return [found for task in self._state().tasks for found in task.interrupts]
@@ -244,10 +244,6 @@ class GraphLife(Life):
 
     def state(self, key: str) -> Any:
         return self._state().values.get(key)
-
-    def accounts(self) -> tuple[int, int]:
-        total = self._ledger.total
-        return total.actions, total.calls
 
 
 def _asked(request: Any) -> list[Asked]:
@@ -334,4 +330,5 @@ class ToolHost(GraphHost):
         given = [] if setup.mode == "code" else tools
         if not setup.bare and setup.mode != "json":
             given = [*given, code_tool(tools, sandbox=setup.sandbox, **setup.options)]
-        return create_agent(model, given, middleware=inside, state_schema=Account, checkpointer=saver), None
+        agent = create_agent(model, given, middleware=inside, state_schema=Account, checkpointer=saver)
+        return agent, getattr(given[-1], "ledger", None)

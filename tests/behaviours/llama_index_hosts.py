@@ -63,7 +63,7 @@ class WorkflowLife(Life):
     def __init__(self, host: WorkflowHost, setup: Setup, llm: ScriptedLLM, kept: str | None = None) -> None:
         self._host, self._setup, self._llm = host, setup, llm
         self._loop = asyncio.Runner()
-        self._agent, self._ledger = host.build(setup, llm)
+        self.agent, self.ledger = host.build(setup, llm)
         self._handler: Any = None
         self._stream: AsyncGenerator[Event, None] | None = None
         self._questions = list[InputRequiredEvent]()
@@ -73,13 +73,13 @@ class WorkflowLife(Life):
 
     async def _begun(self, kept: str | None) -> None:
         if kept is None:
-            self._context: Any = Context(self._agent)
+            self._context: Any = Context(self.agent)
             self._memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
             for name, value in self._setup.state.items():
                 await self._context.store.set(name, value)
             return
         told = json.loads(kept)
-        self._context = Context.from_dict(self._agent, told["context"])
+        self._context = Context.from_dict(self.agent, told["context"])
         self._memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
         await self._memory.aput_messages([ChatMessage.model_validate(one) for one in told["memory"]])
 
@@ -100,7 +100,7 @@ class WorkflowLife(Life):
         if self._setup.bare is False and mode is not None:
             await self._context.store.set("callgate_mode", mode)
         await self._context.store.set("memory", self._memory)  # the one thing that a Context does not keep
-        self._handler = self._agent.run(user_msg=message, ctx=self._context, memory=self._memory)
+        self._handler = self.agent.run(user_msg=message, ctx=self._context, memory=self._memory)
         self._stream = self._handler.stream_events(expose_internal=True)
         return await self._rested()
 
@@ -189,10 +189,6 @@ class WorkflowLife(Life):
     def state(self, key: str) -> Any:
         return self._loop.run(self._context.store.get(key, default=None))
 
-    def accounts(self) -> tuple[int, int]:
-        total = self._ledger.total
-        return total.actions, total.calls
-
 
 def _asked(event: Any) -> list[Asked]:
     """Return the calls of a question."""
@@ -252,4 +248,4 @@ class ToolHost(WorkflowHost):
         given = [] if setup.mode == "code" else tools
         if not setup.bare and setup.mode != "json":
             given = [*given, code_tool(tools, sandbox=setup.sandbox, **setup.options)]
-        return FunctionAgent(tools=given, llm=llm), None
+        return FunctionAgent(tools=given, llm=llm), getattr(given[-1], "ledger", None)

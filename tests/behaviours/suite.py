@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from behaviours.approval import Approval
 from behaviours.calls import Calls
-from behaviours.capabilities import BOTH, CAPABILITIES, JAILED, LOOPS, needed_by
+from behaviours.capabilities import BOTH, JAILED, LOOPS, needed_by
 from behaviours.case import Case
 from behaviours.errors import Errors
 from behaviours.host import Way
@@ -85,7 +85,5 @@ class Behaviours(Calls, Values, Errors, Injection, Approval, Resume, Bounds, Wat
         """What an adapter cannot offer, it says, or is as its framework is without it."""
         if lack is not None:
             assert self.lacks[lack].strip()
-            LACKING[lack](case)
+            LACKING[lack](case, self.lacks)
 
-
-assert set(LACKING) <= set(CAPABILITIES)
