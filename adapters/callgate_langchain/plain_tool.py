@@ -52,7 +52,7 @@ def code_tool(
     human, and a program that a crash cut off is not gone on with. Where there is a graph, use
     `callgate_langgraph.CodeActNode` or `CodeActMiddleware`.
 
-    The model is given the outcome's text, with status "error" where the program did not complete. `ToolMessage.artifact`
+    The model is given the outcome's text, with status "error" if the program did not complete; `ToolMessage.artifact`
     holds its "status", "calls", "artifacts" and more, as the node's does, and all lines of its "journal".
 
     Args:

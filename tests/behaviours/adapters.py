@@ -9,7 +9,9 @@ LANGCHAIN = ("langchain", "create-agent")
 LLAMA_INDEX = ("workflows", "llama-index")
 
 UPSTREAM = [
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),  # workflows read every attribute
+    pytest.mark.filterwarnings(
+        "ignore::pydantic.warnings.PydanticDeprecationWarning"
+    ),  # workflows read every attribute
     pytest.mark.filterwarnings("ignore:Skipping serialization of known unserializable key"),  # the memory; see the host
 ]
 

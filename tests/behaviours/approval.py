@@ -53,7 +53,6 @@ class Approval:
         assert '"amount": 5' in asked.text
 
     @needs("approval")
-    @both_ways
     def test_an_edited_call_runs_with_the_edited_arguments(self, case: Case) -> None:
         """And with no others."""
         life = asking(case, [code(PAY)])
@@ -98,14 +97,18 @@ found
         life = asking(case, [code(program)])
         ran = life.go()
         assert [one.arguments for one in ran.asked] == [{"amount": n} for n in (1, 2, 3, 4)]
-        assert life.decide("approve", REJECT, edit(30), RESPOND).answer == '["paid 1","rejected","paid 30","paid by hand"]'
+        assert (
+            life.decide("approve", REJECT, edit(30), RESPOND).answer == '["paid 1","rejected","paid 30","paid by hand"]'
+        )
         assert sorted(case.did) == [("pay", 1, "nobody"), ("pay", 30, "nobody")]
 
     @needs("approval")
     @both_ways
     def test_programs_of_one_message_are_decided_each_for_itself(self, case: Case) -> None:
         """The decision about a call of one program does not reach the other's."""
-        turn = [code(f"try:\n    x = pay(amount={n})\nexcept ApprovalRejected:\n    x = 'no'\n[x, {n}]") for n in (1, 2)]
+        turn = [
+            code(f"try:\n    x = pay(amount={n})\nexcept ApprovalRejected:\n    x = 'no'\n[x, {n}]") for n in (1, 2)
+        ]
         life = asking(case, turn)
         asked = [one.arguments["amount"] for one in life.go().asked]
         assert sorted(asked) == [1, 2]
@@ -125,7 +128,6 @@ found
         assert sorted(case.did) == [("pay", n, "nobody") for n in (1, 2, 3)]
 
     @needs("approval")
-    @both_ways
     def test_an_answer_that_does_not_fit_is_not_used(self, case: Case) -> None:
         """Nothing of it counts; the question comes again and says what was wrong."""
         life = asking(case, [code(PAY)])

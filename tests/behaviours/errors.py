@@ -7,10 +7,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import callgate
 from behaviours.capabilities import both_ways, jailed, needs
 from behaviours.case import Case
 from behaviours.host import code
+
+import callgate
 
 __all__ = ["Errors"]
 
@@ -31,7 +32,6 @@ class Errors:
         program = "try:\n    call_tool('lo' + 'ck')\nexcept Refused as e:\n    x = type(e).__name__\nx"
         assert case.value(program) == "UnknownTool"
 
-    @both_ways
     def test_arguments_that_are_not_there_are_an_exception(self, case: Case) -> None:
         """Unknown and missing arguments are `InvalidArguments`, which names them, and the tool does not run."""
         program = (
@@ -44,7 +44,6 @@ class Errors:
         assert case.did == []
 
     @needs("argument_types")
-    @both_ways
     def test_arguments_of_another_type_are_refused_with_their_path(self, case: Case) -> None:
         """As for a plain call: the program catches `ToolFailed`, whose text says which argument, and what it should be."""
         program = "try:\n    pay(amount='much')\nexcept ToolFailed as e:\n    x = str(e)\nx"
@@ -99,7 +98,9 @@ class Errors:
     @jailed
     def test_nothing_of_the_host_is_told(self, case: Case) -> None:
         """Whatever fails, in a tool or in a program, no path or traceback of the host is in what the model reads."""
-        program = "import traceback\ntry:\n    crash(n=9)\nexcept ToolFailed:\n    print(traceback.format_exc())\ncrash(n=8)"
+        program = (
+            "import traceback\ntry:\n    crash(n=9)\nexcept ToolFailed:\n    print(traceback.format_exc())\ncrash(n=8)"
+        )
         life = case.life("crash", [code(program)], [code("open('/nowhere/at/all')")])
         life.go()
         text = json.loads(json.dumps(life.messages()))

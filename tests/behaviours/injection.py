@@ -63,7 +63,6 @@ class Injection:
         assert "eve" not in ran.answer
         assert case.did == []
 
-    @both_ways
     def test_fixed_arguments_reach_the_tool(self, case: Case) -> None:
         """What the developer fixed is given to every call."""
         assert case.value("x = where(question='q')\n[x, where(question='r')]", "where") == ["north: q", "north: r"]
@@ -74,7 +73,6 @@ class Injection:
         assert "def where(question: str) -> str" in text
         assert "region" not in text
 
-    @both_ways
     def test_no_program_sets_fixed_arguments(self, case: Case) -> None:
         """Each try is refused, and the tool does not run."""
         ran = case.run(forge("where", "region"), "where")
@@ -96,16 +94,16 @@ class Injection:
         """So that whoever reads a log knows which program made a call."""
         turn = [code("look(n=1)\nlook(n=2)"), code("look(n=3) + 1")]
         ran = case.life("look", turn).go()
-        calls = {id: [one["id"] for one in told["calls"]] for id, told in ran.details.items()}
+        calls = {call: [one["id"] for one in told["calls"]] for call, told in ran.details.items()}
         assert calls == {"call-1": ["call-1/1", "call-1/2"], "call-2": ["call-2/1"]}
 
     @needs("wrappers")
     @both_ways
     def test_what_is_wrapped_around_tool_calls_sees_each_of_a_program(self, case: Case) -> None:
         """Under its own name and id, and never the program as a call."""
-        seen = list[tuple[str, str]]()
+        seen = list[tuple[str, ...]]()
         turn = [code("look(n=1)\nwrite(text='a')"), ("look", {"n": 2})]
-        case.life("look write", turn, mode="mixed", wrapper=lambda name, id: seen.append((name, id))).go()
+        case.life("look write", turn, mode="mixed", wrapper=lambda *call: seen.append(call)).go()
         assert sorted(seen) == [("look", "call-1/1"), ("look", "call-2"), ("write", "call-1/2")]
 
 

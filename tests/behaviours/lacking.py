@@ -57,8 +57,8 @@ def call_id(case: Case, lacks: Lacks) -> None:
 
 def wrappers(case: Case, lacks: Lacks) -> None:
     """At most the program is seen, as a call."""
-    seen = list[tuple[str, str]]()
-    case.run("look(n=1)\nlook(n=2)", wrapper=lambda name, id: seen.append((name, id)))
+    seen = list[tuple[str, ...]]()
+    case.run("look(n=1)\nlook(n=2)", wrapper=lambda *call: seen.append(call))
     assert set(seen) <= {("execute_code", "call-1")}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import inspect
 import json
@@ -34,6 +33,9 @@ from callgate_langchain import CodeActMiddleware, code_tool
 from callgate_langgraph import CodeActNode
 
 __all__ = ["MiddlewareHost", "NodeHost", "ToolHost"]
+
+_NO_SYNC = "PRAGMA synchronous=OFF"
+"""Here processes die, and no machines."""
 
 _STATUS = {"started": "began", "done": "done", "failed": "failed"}
 
@@ -101,7 +103,7 @@ def _defaulting(function: Callable[..., Any], name: str, kind: Any, value: Any) 
     signature = inspect.signature(function)
     parameters = dict(signature.parameters)
     parameters[name] = parameters[name].replace(annotation=kind, default=value)
-    given.__signature__ = signature.replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    given.__signature__ = signature.replace(parameters=list(parameters.values()))
     given.__annotations__ = {**function.__annotations__, name: kind}
     return given
 
@@ -141,6 +143,7 @@ class GraphLife(Life):
         self._host, self._setup, self._model, self._path, self._given = host, setup, model, path, state
         self._config: dict[str, Any] = {"configurable": {"thread_id": "t"}}
         self._loop = asyncio.Runner() if host.way == "async" else None
+        self._connection: sqlite3.Connection | None = None
         self._exits = contextlib.AsyncExitStack()
         saver = self._loop.run(self._opened()) if self._loop else SqliteSaver(self._connected())
         self._saver: Any = saver
@@ -148,18 +151,21 @@ class GraphLife(Life):
 
     def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, timeout=30)
-        self._exits.callback(connection.close)
+        connection.execute(_NO_SYNC)
+        self._connection = connection
         return connection
 
     async def _opened(self) -> AsyncSqliteSaver:
-        return AsyncSqliteSaver(await self._exits.enter_async_context(aiosqlite.connect(self._path, timeout=30)))
+        connection = await self._exits.enter_async_context(aiosqlite.connect(self._path, timeout=30))
+        await connection.execute(_NO_SYNC)
+        return AsyncSqliteSaver(connection)
 
     def close(self) -> None:
-        if self._loop is None:
-            asyncio.run(self._exits.aclose())
-        else:
+        if self._loop is not None:
             self._loop.run(self._exits.aclose())
             self._loop.close()
+        elif self._connection is not None:
+            self._connection.close()
 
     # ---- running
 
@@ -182,9 +188,11 @@ class GraphLife(Life):
         return self._run(Command(resume=answers if more else resume), None)
 
     def _run(self, input: Any, mode: str | None) -> Ran:
-        config = self._config if mode is None else {"configurable": {**self._config["configurable"], "callgate_mode": mode}}
+        config = (
+            self._config if mode is None else {"configurable": {**self._config["configurable"], "callgate_mode": mode}}
+        )
         before = len(self._model.seen)
-        told = dict(stream_mode="custom")
+        told: Any = {"stream_mode": "custom"}
 
         async def awaited() -> list[Any]:
             return [one async for one in self.agent.astream(input, config, **told)]
@@ -213,7 +221,7 @@ class GraphLife(Life):
             failed={one.tool_call_id for one in answers if one.status == "error"},
             asked=[one for found in interrupts for one in _asked(found.value)],
             questions=len(interrupts),
-            stream=[Told(what=_STATUS[one["status"]], tool=one["tool"], id=one["id"]) for one in calls],  # type: ignore[arg-type]
+            stream=[Told(what=_STATUS[one["status"]], tool=one["tool"], id=one["id"]) for one in calls],
             surfaces=[(one["surface"], one["reason"]) for one in surfaces],
             details={one.tool_call_id: one.artifact for one in answers if isinstance(one.artifact, dict)},
         )
@@ -291,7 +299,11 @@ class NodeHost(GraphHost):
         wrapping = Wrapping(setup.wrapper) if setup.wrapper is not None else None
         if wrapping is not None:
             handled |= {"wrap_tool_call": wrapping.wrap_tool_call, "awrap_tool_call": wrapping.awrap_tool_call}
-        node: Any = ToolNode(tools) if setup.bare else CodeActNode(tools, sandbox=setup.sandbox, mode=setup.mode, **handled, **setup.options)
+        node: Any = (
+            ToolNode(tools)
+            if setup.bare
+            else CodeActNode(tools, sandbox=setup.sandbox, mode=setup.mode, **handled, **setup.options)
+        )
         llm: Any = model.bind_tools(tools) if setup.bare else node.bind_model(model)
 
         def say(state: State, config: RunnableConfig) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from behaviours.capabilities import both_ways, jailed
+from behaviours.capabilities import jailed
 from behaviours.case import Case
 from behaviours.host import code
 
@@ -14,7 +14,6 @@ __all__ = ["Bounds"]
 class Bounds:
     """Calls, seconds and output."""
 
-    @both_ways
     def test_calls_are_bounded(self, case: Case) -> None:
         """The call above the limit is refused, and the program ended."""
         ran = case.run("[look(n=n) for n in range(9)]", limits=Limits(calls=3))
@@ -29,11 +28,12 @@ class Bounds:
         assert (ran.details["call-1"]["status"], ran.details["call-1"]["limit"]) == ("limited", "calls")
         assert len(case.did) == 3
 
-    @both_ways
     @jailed
     def test_seconds_are_bounded(self, case: Case) -> None:
         """A program that never ends is ended, with what it did before, and the next one runs."""
-        life = case.life("look", [code("look(n=1)\nwhile True: pass")], [code("look(n=2) + 1")], limits=Limits(seconds=0.4))
+        life = case.life(
+            "look", [code("look(n=1)\nwhile True: pass")], [code("look(n=2) + 1")], limits=Limits(seconds=0.4)
+        )
         ran = life.go()
         assert ran.details["call-1"]["limit"] == "seconds"
         assert "look(n=1)" in ran.answers["call-1"]

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, cast
 
-from behaviours.host import Asked, Called, Given, Host, Life, Ran, Setup, Told, Turn
+from behaviours.host import Asked, Called, Given, Host, Life, Ran, Setup, Told
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.agent.workflow.workflow_events import ToolCall, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage
@@ -51,8 +51,8 @@ def _with_context(given: Given, held: Sequence[str]) -> Callable[..., Any]:
     shown = [one for name, one in signature.parameters.items() if name not in held]
     returns = str if given.updates else signature.return_annotation
     functools.update_wrapper(function, given.function)
-    del function.__wrapped__  # type: ignore[attr-defined]
-    function.__signature__ = signature.replace(parameters=[context, *shown], return_annotation=returns)  # type: ignore[attr-defined]
+    del function.__wrapped__
+    function.__signature__ = signature.replace(parameters=[context, *shown], return_annotation=returns)
     function.__annotations__ = {"ctx": Context, **{one.name: one.annotation for one in shown}, "return": returns}
     return function
 
@@ -179,9 +179,7 @@ class WorkflowLife(Life):
     # ---- looking at it
 
     def definitions(self) -> list[list[dict[str, Any]]]:
-        return [
-            [one.metadata.to_openai_tool(skip_length_check=True) for one in tools] for _, tools in self._llm.seen
-        ]
+        return [[one.metadata.to_openai_tool(skip_length_check=True) for one in tools] for _, tools in self._llm.seen]
 
     def messages(self) -> str:
         return json.dumps([[one.model_dump(mode="json") for one in messages] for messages, _ in self._llm.seen])

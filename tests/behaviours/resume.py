@@ -16,7 +16,6 @@ from callgate import SqliteJournal
 __all__ = ["Resume"]
 
 
-
 def cut(case: Case, life: Life, during: str) -> tuple[Life, Ran]:
     """Run until a tool runs, have the process die in it, and go on in another one; what the first did after is undone."""
     kept = list[Any]()
@@ -74,7 +73,9 @@ class Resume:
     @needs("approval")
     def test_a_program_sees_the_same_world_after_a_pause(self, case: Case) -> None:
         """Chance and clocks are what they were: the write that depends on them is the one that was recorded."""
-        life = asking(case, [code("import random, time\nx = f'{random.random()} {time.time()}'\nwrite(text=x)\npay(amount=1)\nx")])
+        life = asking(
+            case, [code("import random, time\nx = f'{random.random()} {time.time()}'\nwrite(text=x)\npay(amount=1)\nx")]
+        )
         life.go()
         life = case.reborn(life, life.kept())
         ran = life.decide("approve")
@@ -118,7 +119,10 @@ class Resume:
     @needs("resume")
     def test_a_program_that_ended_is_answered_without_running_again(self, case: Case) -> None:
         """When a crash cuts off another program of the same message, the answer of the first one is in its journal."""
-        turn = [code("write(text='a')\n['first']"), code("import time\ntime.sleep(1)\nlook(n=1)\nwrite(text='b')\n['second']")]
+        turn = [
+            code("write(text='a')\n['first']"),
+            code("import time\ntime.sleep(0.2)\nlook(n=1)\nwrite(text='b')\n['second']"),
+        ]
         _, ran = cut(case, case.life("write look", turn), "look")
         assert ran.answers == {"call-1": '["first"]', "call-2": '["second"]'}
         assert [one for one in case.did if one[0] == "write"] == [("write", "a"), ("write", "b")]

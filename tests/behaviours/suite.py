@@ -86,4 +86,3 @@ class Behaviours(Calls, Values, Errors, Injection, Approval, Resume, Bounds, Wat
         if lack is not None:
             assert self.lacks[lack].strip()
             LACKING[lack](case, self.lacks)
-

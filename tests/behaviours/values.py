@@ -7,7 +7,7 @@ import datetime
 import json
 from typing import Any
 
-from behaviours.capabilities import both_ways, jailed
+from behaviours.capabilities import jailed
 from behaviours.case import Case
 from behaviours.host import Called, Given, code
 from pydantic import BaseModel
@@ -29,7 +29,6 @@ class Line:
 class Values:
     """What a program is given, and gives."""
 
-    @both_ways
     def test_nested_values_cross_whole(self, case: Case) -> None:
         """A tool is given what a program passes, and a program what a tool returns, type for type."""
         value: Any = {"a": [1, 1.0, "1", True, None, {}], "b": {"c": [[], {"d": "x"}]}, "": 0.5}
@@ -51,7 +50,7 @@ class Values:
     @jailed
     def test_text_of_all_alphabets_crosses(self, case: Case) -> None:
         """As an argument, a result, a key, the value and what is printed."""
-        text = "größe ŷ 数 🐍 \u202e \\ \" \n end"
+        text = 'größe ŷ 数 🐍 \u202e \\ " \n end'
         ran = case.run(f"x = echo(value={{{text!r}: {text!r}}})\nprint('größe 数 🐍')\nx", "echo")
         assert case.did == [("echo", {text: text})]
         assert ran.answer.startswith("größe 数 🐍\nValue: ")
@@ -77,7 +76,6 @@ class Values:
         life = case.life([Given(function=orders)], [code("x = orders()\n[x[0]['paid'], x[1]['price'] * 2, x[2]]")])
         assert life.go().answers == {"call-1": '["2026-11-22",5.0,"2026-01-02"]'}
 
-    @both_ways
     def test_a_large_result_stays_out_of_the_messages(self, case: Case) -> None:
         """A program works on twenty thousand rows, and the model is sent none of them."""
         life = case.life("rows", [code("x = rows(count=20_000)\nsum(r['id'] for r in x)")])

@@ -46,17 +46,20 @@ class Watching:
         first = seen(life.go())
         life = case.reborn(life, life.kept())
         second = seen(life.decide("approve"))
-        done = [id for what, _, id in first + second if what == "done"]
+        done = [call for what, _, call in first + second if what == "done"]
         assert done == ["call-1/1", "call-1/2", "call-1/3", "call-1/4"]
         assert first == [("began", "write", "call-1/1"), ("done", "write", "call-1/1")]
 
     @needs("on_event")
-    @both_ways
     def test_a_function_of_the_users_is_told(self, case: Case) -> None:
         """`on_event` is told of calls with tool, id and arguments."""
         told = list[Any]()
         case.run("look(n=1)\nlook(n=2)", on_event=told.append)
-        calls = [(one["status"], one["tool"], one["id"], one.get("arguments")) for one in told if one["type"] == "callgate.call"]
+        calls = [
+            (one["status"], one["tool"], one["id"], one.get("arguments"))
+            for one in told
+            if one["type"] == "callgate.call"
+        ]
         assert [one[:3] for one in calls] == [
             (status, "look", f"call-1/{n}") for n in (1, 2) for status in ("started", "done")
         ]
@@ -98,7 +101,6 @@ class Watching:
         assert after.accounts() == (1, 4)
 
     @needs("record")
-    @both_ways
     def test_what_the_model_was_shown_is_recorded(self, case: Case) -> None:
         """The surface, and why it is that one."""
         ran = case.life("look", mode="mixed").go()
