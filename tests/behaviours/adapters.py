@@ -48,16 +48,13 @@ class LangChainTool(Behaviours):
     framework = LANGCHAIN
     lacks = {  # noqa: RUF012 - a declaration
         "approval": NO_GRAPH,
-        "inner_ids": NO_GRAPH,
         "ledger": NO_GRAPH,
         "modes": AS_IT_IS,
-        "on_event": NO_GRAPH,
         "one_question": NO_GRAPH,
         "plain_approval": "plain calls are the agent's own",
         "record": AS_IT_IS,
         "resume": "a program that a crash cut off begins anew: nothing around the tool would have it go on",
         "state": NO_GRAPH,
-        "stream": NO_GRAPH,
         "wrappers": NO_GRAPH,
     }
 

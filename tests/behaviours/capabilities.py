@@ -14,13 +14,10 @@ CAPABILITIES = {
     "state": "tools are given what the run's state holds, and what they change later calls of the program see",
     "call_id": "a tool is told the id of its call, be it a program's",
     "wrappers": "what the user wraps around tool calls sees each call of a program",
-    "inner_ids": "the id of a program's call begins with the id of the model's call",
     "approval": "calls of programs wait for a human where the user says so",
     "plain_approval": "plain calls wait for a human by the same rules",
     "one_question": "everything of one message that waits is one question",
     "resume": "a program that a crash cut off goes on, and what was done is not done again",
-    "stream": "the framework's own stream tells of each call of a program",
-    "on_event": "a function of the user's is told of each call of a program",
     "ledger": "code actions are counted, beside what their calls would have cost as plain ones",
     "record": "what the model was shown is recorded, with the reason",
 }

@@ -89,7 +89,6 @@ class Injection:
         assert case.did == [("ticket", "a", first), ("ticket", "b", second)]
         assert {one.partition("/")[0] for one in (first, second)} != {"eve"}
 
-    @needs("inner_ids")
     def test_ids_of_calls_begin_with_that_of_their_program(self, case: Case) -> None:
         """So that whoever reads a log knows which program made a call."""
         turn = [code("look(n=1)\nlook(n=2)"), code("look(n=3) + 1")]

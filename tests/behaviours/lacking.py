@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import pytest
 from behaviours.approval import asking
@@ -26,7 +25,7 @@ def argument_types(case: Case, lacks: Lacks) -> None:
 
 
 def threads(case: Case, lacks: Lacks) -> None:
-    """The framework says so."""
+    """The framework says so, by an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the framework has made a coroutine by then, which nobody awaits
         with pytest.raises(RuntimeError, match="event loop"):
@@ -35,7 +34,7 @@ def threads(case: Case, lacks: Lacks) -> None:
 
 
 def modes(case: Case, lacks: Lacks) -> None:
-    """The toggle changes nothing."""
+    """What an invocation sets changes nothing."""
     life = case.life("look")
     life.go("json")
     assert life.shown() == [["execute_code"]]
@@ -62,21 +61,10 @@ def wrappers(case: Case, lacks: Lacks) -> None:
     assert set(seen) <= {("execute_code", "call-1")}
 
 
-def inner_ids(case: Case, lacks: Lacks) -> None:
-    """Ids are the action's own, and still one for each call."""
-    calls = case.run("look(n=1)\nlook(n=2)").details["call-1"]["calls"]
-    assert len({one["id"] for one in calls}) == 2
-    assert not [one for one in calls if one["id"].startswith("call-1")]
-
-
-def option(name: str, value: Any) -> Callable[[Case, Lacks], None]:
-    """Return the check that an adapter does not take an option, for then it would have to heed it."""
-
-    def refused(case: Case, lacks: Lacks) -> None:
-        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
-            case.life("look", **{name: value})
-
-    return refused
+def approval(case: Case, lacks: Lacks) -> None:
+    """`interrupt_on` is no argument of it: nobody can believe that it asks."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'interrupt_on'"):
+        case.life("look", interrupt_on={"look": True})
 
 
 def plain_approval(case: Case, lacks: Lacks) -> None:
@@ -102,11 +90,6 @@ def resume(case: Case, lacks: Lacks) -> None:
     assert case.did == [("write", "a"), ("look", 1)] * 2 + [("write", "b")]
 
 
-def stream(case: Case, lacks: Lacks) -> None:
-    """It tells of the program only."""
-    assert case.run("look(n=1)\nlook(n=2)").stream == []
-
-
 def ledger(case: Case, lacks: Lacks) -> None:
     """There is none to read."""
     assert case.life("look").ledger is None
@@ -126,13 +109,10 @@ LACKING: Mapping[str, Callable[[Case, Lacks], None]] = {
     "state": state,
     "call_id": call_id,
     "wrappers": wrappers,
-    "inner_ids": inner_ids,
-    "approval": option("interrupt_on", {"look": True}),
+    "approval": approval,
     "plain_approval": plain_approval,
     "one_question": one_question,
     "resume": resume,
-    "stream": stream,
-    "on_event": option("on_event", print),
     "ledger": ledger,
     "record": record,
 }

@@ -17,6 +17,7 @@ import aiosqlite
 from behaviours.host import Asked, Called, Given, Host, Life, Ran, Setup, Told, Turn
 from langchain.agents import AgentState, create_agent
 from langchain.agents.middleware import AgentMiddleware
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import InjectedToolArg, InjectedToolCallId, ToolException, tool
@@ -136,6 +137,32 @@ class Wrapping(AgentMiddleware[Any, Any, Any]):
         return await handler(request)
 
 
+class Callbacks(BaseCallbackHandler):
+    """What LangChain tells of the calls of programs: `astream_events` and traces are made of it."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self._calls: dict[Any, tuple[str, str]] = {}
+
+    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: Any, **kwargs: Any) -> None:
+        if "/" in (call := str(kwargs.get("tool_call_id"))):
+            self._calls[run_id] = serialized["name"], call
+            self._tell("began", run_id)
+
+    def on_tool_end(self, output: Any, *, run_id: Any, **kwargs: Any) -> None:
+        self._tell("done", run_id)
+
+    def on_tool_error(self, error: BaseException, *, run_id: Any, **kwargs: Any) -> None:
+        self._tell("failed", run_id)
+
+    def _tell(self, what: Any, run_id: Any) -> None:
+        if run_id in self._calls:
+            name, call = self._calls[run_id]
+            self.told.append(Told(what=what, tool=name, id=call))
+
+
 class GraphLife(Life):
     """A graph over a SQLite file."""
 
@@ -188,9 +215,9 @@ class GraphLife(Life):
         return self._run(Command(resume=answers if more else resume), None)
 
     def _run(self, input: Any, mode: str | None) -> Ran:
-        config = (
-            self._config if mode is None else {"configurable": {**self._config["configurable"], "callgate_mode": mode}}
-        )
+        toggled = {} if mode is None else {"callgate_mode": mode}
+        callbacks = Callbacks()
+        config = {"configurable": {**self._config["configurable"], **toggled}, "callbacks": [callbacks]}
         before = len(self._model.seen)
         told: Any = {"stream_mode": "custom"}
 
@@ -198,7 +225,11 @@ class GraphLife(Life):
             return [one async for one in self.agent.astream(input, config, **told)]
 
         custom = self._loop.run(awaited()) if self._loop else list(self.agent.stream(input, config, **told))
-        return self._ran(custom, asked=len(self._model.seen) > before)
+        if not self._host.writes:
+            return self._ran(callbacks.told, asked=len(self._model.seen) > before)
+        calls = [one for one in custom if one["type"] == "callgate.call" and one["status"] in _STATUS]
+        stream = [Told(what=_STATUS[one["status"]], tool=one["tool"], id=one["id"]) for one in calls]
+        return self._ran(stream, asked=len(self._model.seen) > before)
 
     def _state(self) -> Any:
         return self._loop.run(self.agent.aget_state(self._config)) if self._loop else self.agent.get_state(self._config)
@@ -206,7 +237,7 @@ class GraphLife(Life):
     def _interrupts(self) -> list[Any]:
         return [found for task in self._state().tasks for found in task.interrupts]
 
-    def _ran(self, custom: list[Any], *, asked: bool) -> Ran:
+    def _ran(self, stream: list[Told], *, asked: bool) -> Ran:
         state = self._state()
         messages = state.values.get("messages", [])
         answers = [one for one in messages if isinstance(one, ToolMessage)]
@@ -214,14 +245,13 @@ class GraphLife(Life):
         interrupts = [found for task in state.tasks for found in task.interrupts]
         said = [one for one in messages if isinstance(one, AIMessage)]
         surfaces = [one.response_metadata["callgate"] for one in said if "callgate" in one.response_metadata]
-        calls = [one for one in custom if one["type"] == "callgate.call" and one["status"] in _STATUS]
         return Ran(
             text=None if interrupts or not said else str(said[-1].content),
             answers={one.tool_call_id: str(one.content) for one in read},
             failed={one.tool_call_id for one in answers if one.status == "error"},
             asked=[one for found in interrupts for one in _asked(found.value)],
             questions=len(interrupts),
-            stream=[Told(what=_STATUS[one["status"]], tool=one["tool"], id=one["id"]) for one in calls],
+            stream=stream,
             surfaces=[(one["surface"], one["reason"]) for one in surfaces],
             details={one.tool_call_id: one.artifact for one in answers if isinstance(one.artifact, dict)},
         )
@@ -277,6 +307,8 @@ class GraphHost(Host):
     """What the three have in common."""
 
     refusal = ToolException
+    writes = True
+    """Whether it writes into the graph's custom stream; LangChain's own tells of tools by callbacks."""
 
     def life(self, setup: Setup) -> Life:
         path = str(self.folder / f"{uuid.uuid4().hex}.db")
@@ -335,6 +367,8 @@ class MiddlewareHost(GraphHost):
 
 class ToolHost(GraphHost):
     """`code_tool` as one of the tools of such an agent."""
+
+    writes = False
 
     def build(self, setup: Setup, model: ScriptedChatModel, saver: Any) -> tuple[Any, Any]:
         inside = [Wrapping(setup.wrapper)] if setup.wrapper is not None else []

@@ -20,7 +20,6 @@ def seen(ran: Ran) -> list[tuple[str, str, str]]:
 class Watching:
     """The framework's stream, the user's own function, the ledger, the record of surfaces."""
 
-    @needs("stream")
     @both_ways
     def test_the_stream_tells_of_each_call(self, case: Case) -> None:
         """That it began and that it is done, in order, with its own id."""
@@ -32,7 +31,6 @@ class Watching:
             ("done", "write", "call-1/2"),
         ]
 
-    @needs("stream")
     def test_the_stream_tells_of_failures(self, case: Case) -> None:
         """A call that failed is told as such."""
         program = "try:\n    refuse(why='x')\nexcept ToolFailed:\n    pass\nlook(n=1)"
@@ -50,7 +48,6 @@ class Watching:
         assert done == ["call-1/1", "call-1/2", "call-1/3", "call-1/4"]
         assert first == [("began", "write", "call-1/1"), ("done", "write", "call-1/1")]
 
-    @needs("on_event")
     def test_a_function_of_the_users_is_told(self, case: Case) -> None:
         """`on_event` is told of calls with tool, id and arguments."""
         told = list[Any]()
@@ -65,7 +62,6 @@ class Watching:
         ]
         assert calls[0][3] == {"n": 1}
 
-    @needs("on_event")
     def test_a_function_that_raises_harms_nothing(self, case: Case) -> None:
         """What `on_event` raises is the user's to find in the log."""
 
