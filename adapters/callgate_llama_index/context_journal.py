@@ -51,7 +51,10 @@ class ContextJournal:
     async def aread(self, key: str) -> list[str]:
         """Return the lines under key; see `JournalStore.read`."""
         kept: Mapping[str, str] = await self._store.get(_path(key), default={})
-        return [kept[str(number)] for number in range(len(kept))]
+        try:
+            return [kept[str(number)] for number in range(len(kept))]
+        except KeyError as missing:
+            raise JournalError(f"journal {key!r} lacks a line: the Context was changed") from missing
 
     def append(self, key: str, position: int, lines: Sequence[str]) -> None:
         """Cannot be: a Context is only read and written on its event loop."""
