@@ -401,7 +401,7 @@ async def test_a_journal_that_lacks_a_line_ends_the_run(sandbox: Sandbox) -> Non
     two = agent(shop.tools, mode="code", interrupt_on={"pay": True}, sandbox=sandbox)
     ctx = await restored(two, text)
     ((key, lines),) = (await ctx.store.get("callgate_journals")).items()
-    await ctx.store.set("callgate_journals", {key: {number: line for number, line in lines.items() if number != "1"}})
+    await ctx.store.set("callgate_journals", {key: {number: line for number, line in lines.items() if number != "0"}})
     with pytest.raises(JournalError, match="lacks a line"):
         await run(two, approve, user_msg=None, ctx=ctx)
     assert shop.did == []
