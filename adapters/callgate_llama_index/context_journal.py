@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from workflows import Context
@@ -42,14 +42,19 @@ class ContextJournal:
 
     async def aappend(self, key: str, position: int, lines: Sequence[str]) -> None:
         """Keep lines; see `JournalStore.append`."""
-        kept = await self.aread(key)
+        kept: Mapping[str, str] = await self._store.get(_path(key), default={})
         if len(kept) != position:
             raise JournalError(f"journal {key!r} does not end at line {position}: another run appended to it")
-        await self._store.set(_path(key), [*kept, *lines])
+        for number, line in enumerate(lines, position):
+            await self._store.set(f"{_path(key)}.{number}", line)
 
     async def aread(self, key: str) -> list[str]:
         """Return the lines under key; see `JournalStore.read`."""
-        return list(await self._store.get(_path(key), default=()))
+        kept: Mapping[str, str] = await self._store.get(_path(key), default={})
+        try:
+            return [kept[str(number)] for number in range(len(kept))]
+        except KeyError as missing:
+            raise JournalError(f"journal {key!r} lacks a line: the Context was changed") from missing
 
     def append(self, key: str, position: int, lines: Sequence[str]) -> None:
         """Cannot be: a Context is only read and written on its event loop."""
@@ -99,7 +104,7 @@ async def key_of(context: Context[Any]) -> tuple[str, str, str]:
 
 async def forget(store: Any) -> None:
     """Let go of all journals, when all of a turn's actions are over; what their programs kept stays."""
-    kept: dict[str, list[str]] = await store.get(JOURNALS, default={})
+    kept: dict[str, dict[str, str]] = await store.get(JOURNALS, default={})
     left = {key: lines for key, lines in kept.items() if key.startswith(_OF_THREAD)}
     if len(left) < len(kept):
         await store.set(JOURNALS, left)

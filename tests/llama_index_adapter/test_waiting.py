@@ -383,10 +383,26 @@ async def test_a_context_that_was_tampered_with_ends_the_run(sandbox: Sandbox, k
     two = agent(shop.tools, mode="mixed", interrupt_on={"pay": True}, sandbox=sandbox)
     ctx = await restored(two, text)
     journals = await ctx.store.get("callgate_journals")
-    changed = {key: [line.replace('"amount":5', '"amount":500') for line in lines] for key, lines in journals.items()}
+    changed = {
+        key: {number: line.replace('"amount":5', '"amount":500') for number, line in lines.items()}
+        for key, lines in journals.items()
+    }
     assert changed != journals
     await ctx.store.set("callgate_journals", changed)
     with pytest.raises(JournalError):
+        await run(two, approve, user_msg=None, ctx=ctx)
+    assert shop.did == []
+
+
+async def test_a_journal_that_lacks_a_line_ends_the_run(sandbox: Sandbox) -> None:
+    shop = Shop()
+    one = agent(shop.tools, program("pay(amount=5)"), mode="code", interrupt_on={"pay": True}, sandbox=sandbox)
+    text, _ = await until_asked(one)
+    two = agent(shop.tools, mode="code", interrupt_on={"pay": True}, sandbox=sandbox)
+    ctx = await restored(two, text)
+    ((key, lines),) = (await ctx.store.get("callgate_journals")).items()
+    await ctx.store.set("callgate_journals", {key: {number: line for number, line in lines.items() if number != "0"}})
+    with pytest.raises(JournalError, match="lacks a line"):
         await run(two, approve, user_msg=None, ctx=ctx)
     assert shop.did == []
 
