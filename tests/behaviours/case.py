@@ -24,7 +24,7 @@ class Case:
 
     def __init__(self, host: Host, sandbox: Any) -> None:
         self.host, self.sandbox = host, sandbox
-        self.world = World(host.refusal)
+        self.world = World.begun(host.refusal)
         self._lives = list[Life]()
 
     @property

@@ -24,7 +24,7 @@ def code(program: str) -> Called:
     return ("execute_code", {"code": program})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Given:
     """A tool, before it is one of a framework."""
 
@@ -50,6 +50,8 @@ class Setup:
     """Of the run, from its beginning."""
     wrapper: Callable[[str, str], None] | None = None
     """The user's own, around tool calls: is told the tool and the id of each."""
+    anew: bool = False
+    """Whether the framework's tools are made anew, and not those of an agent before it."""
     bare: bool = False
     """Whether callgate is left out: then it is the framework's own agent."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import inspect
 import json
@@ -77,47 +78,44 @@ def _message(calls: Sequence[Called], first: int) -> AIMessage:
 def made(given: Given) -> Any:
     """Return a tool of LangChain."""
     function = given.function
-    kinds: dict[str, Any] = {}
-    for name, source in given.injected.items():
-        if source == "state":
-            kinds[name] = Annotated[str, InjectedState(name)]
-        elif source == "call id":
-            kinds[name] = Annotated[str, InjectedToolCallId]
-        else:
-            function = functools.partial(function)
-            kinds[name] = Annotated[str, InjectedToolArg]
-            return tool(_defaulting(given.function, name, kinds[name], source[1]))
     if given.updates:
         return tool(_updating(function))
-    function.__annotations__.update(kinds)
+    for name, source in given.injected.items():
+        if isinstance(source, tuple):
+            function = _defaulting(function, name, source[1])
+        else:
+            function.__annotations__[name] = Annotated[str, _SOURCES[source](name)]
     return tool(function)
 
 
-def _defaulting(function: Callable[..., Any], name: str, kind: Any, value: Any) -> Callable[..., Any]:
-    """Return a function whose parameter the host sets, here to one value."""
+known = functools.cache(made)
 
-    @functools.wraps(function)
+_SOURCES: dict[str, Callable[[str], Any]] = {"state": InjectedState, "call id": lambda name: InjectedToolCallId()}
+
+
+def _defaulting(function: Callable[..., Any], name: str, value: Any) -> Callable[..., Any]:
+    """Return a function with a parameter that only the host sets, and that is one value where it does not."""
+
     def given(**arguments: Any) -> Any:
         return function(**{name: value, **arguments})
 
-    del given.__wrapped__
-    signature = inspect.signature(function)
-    parameters = dict(signature.parameters)
+    kind = Annotated[str, InjectedToolArg]
+    parameters = dict(inspect.signature(function).parameters)
     parameters[name] = parameters[name].replace(annotation=kind, default=value)
-    given.__signature__ = signature.replace(parameters=list(parameters.values()))
+    given.__name__, given.__doc__ = function.__name__, function.__doc__
     given.__annotations__ = {**function.__annotations__, name: kind}
+    given.__signature__ = inspect.signature(function).replace(parameters=list(parameters.values()))
     return given
 
 
 def _updating(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that answers with a Command."""
+    """Return a function that answers with a Command, which changes the state."""
 
     def rename(name: str, runtime: ToolRuntime[Any, Any]) -> Command[Any]:
         text, update = function(name)
         return Command(update={**update, "messages": [ToolMessage(text, tool_call_id=str(runtime.tool_call_id))]})
 
-    rename.__doc__, rename.__name__ = function.__doc__, function.__name__
-    rename.__annotations__ = {"name": str, "runtime": ToolRuntime, "return": Command}
+    rename.__doc__ = function.__doc__
     return rename
 
 
@@ -270,7 +268,7 @@ class GraphLife(Life):
     def reborn(self, kept: tuple[str, int]) -> GraphLife:
         path, asked = kept
         del self._model.seen[asked:]
-        return GraphLife(self._host, self._setup, self._model, path, {})
+        return GraphLife(self._host, dataclasses.replace(self._setup, anew=True), self._model, path, {})
 
     # ---- looking at it
 
@@ -326,7 +324,7 @@ class NodeHost(GraphHost):
     """CodeActNode in a graph of one's own."""
 
     def build(self, setup: Setup, model: ScriptedChatModel, saver: Any) -> tuple[Any, Any]:
-        tools = [made(one) for one in setup.tools]
+        tools = [made(one) if setup.anew else known(one) for one in setup.tools]
         handled: dict[str, Any] = {"handle_tool_errors": str} if setup.bare else {}
         wrapping = Wrapping(setup.wrapper) if setup.wrapper is not None else None
         if wrapping is not None:
@@ -360,7 +358,7 @@ class MiddlewareHost(GraphHost):
         inside = [Wrapping(setup.wrapper)] if setup.wrapper is not None else []
         own = CodeActMiddleware(sandbox=setup.sandbox, mode=setup.mode, **setup.options)
         middleware = inside if setup.bare else [own, *inside]
-        tools = [made(one) for one in setup.tools]
+        tools = [made(one) if setup.anew else known(one) for one in setup.tools]
         agent = create_agent(model, tools, middleware=middleware, state_schema=Account, checkpointer=saver)
         return agent, own.ledger
 
@@ -372,7 +370,7 @@ class ToolHost(GraphHost):
 
     def build(self, setup: Setup, model: ScriptedChatModel, saver: Any) -> tuple[Any, Any]:
         inside = [Wrapping(setup.wrapper)] if setup.wrapper is not None else []
-        tools = [made(one) for one in setup.tools]
+        tools = [made(one) if setup.anew else known(one) for one in setup.tools]
         given = [] if setup.mode == "code" else tools
         if not setup.bare and setup.mode != "json":
             given = [*given, code_tool(tools, sandbox=setup.sandbox, **setup.options)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import inspect
 import json
@@ -30,6 +31,9 @@ def made(given: Given) -> FunctionTool:
     held = [name for name, source in given.injected.items() if source == "state"]
     function = _with_context(given, held) if held or given.updates else given.function
     return FunctionTool.from_defaults(function, partial_params=fixed or None)
+
+
+known = functools.cache(made)
 
 
 def _with_context(given: Given, held: Sequence[str]) -> Callable[..., Any]:
@@ -174,7 +178,7 @@ class WorkflowLife(Life):
         del self._llm.seen[asked:]
         said = [one for one in self._setup.turns[:asked] if not isinstance(one, str)]
         self._llm.begin = 1 + sum(1 if callable(one) else len(one) for one in said)
-        return WorkflowLife(self._host, self._setup, self._llm, kept)
+        return WorkflowLife(self._host, dataclasses.replace(self._setup, anew=True), self._llm, kept)
 
     # ---- looking at it
 
@@ -231,7 +235,7 @@ class AgentHost(WorkflowHost):
     """CallgateAgent."""
 
     def build(self, setup: Setup, llm: ScriptedLLM) -> tuple[Any, Any]:
-        tools: Any = [made(one) for one in setup.tools]
+        tools: Any = [made(one) if setup.anew else known(one) for one in setup.tools]
         if setup.bare:
             return FunctionAgent(tools=tools, llm=llm), None
         agent = CallgateAgent(tools=tools, llm=llm, sandbox=setup.sandbox, mode=setup.mode, **setup.options)
@@ -242,7 +246,7 @@ class ToolHost(WorkflowHost):
     """`code_tool` as one of the tools of a FunctionAgent."""
 
     def build(self, setup: Setup, llm: ScriptedLLM) -> tuple[Any, Any]:
-        tools: Any = [made(one) for one in setup.tools]
+        tools: Any = [made(one) if setup.anew else known(one) for one in setup.tools]
         given = [] if setup.mode == "code" else tools
         if not setup.bare and setup.mode != "json":
             given = [*given, code_tool(tools, sandbox=setup.sandbox, **setup.options)]

@@ -14,16 +14,30 @@ __all__ = ["World"]
 class World:
     """Tools, and what they did: it goes on when a process dies.
 
+    There is one per framework, since what frameworks make of functions takes them longer than a check; each check
+    begins it anew.
+
     Args:
         refusal: that `refuse` raises.
     """
 
     def __init__(self, refusal: type[Exception]) -> None:
+        self.refusal = refusal
+        self._known = dict[str, Given]()
+        self._begin()
+
+    def _begin(self) -> None:
         self.did: list[tuple[Any, ...]] = []
         self.meanwhile: dict[str, Callable[[], None]] = {}
         """Name of a tool to what happens, once, while it runs."""
         self.barrier = threading.Barrier(3)
-        self.refusal = refusal
+
+    @classmethod
+    def begun(cls, refusal: type[Exception]) -> World:
+        """Return the world of a framework, in which nothing was done."""
+        world = _worlds.setdefault(refusal, cls(refusal))
+        world._begin()
+        return world
 
     def note(self, name: str, *what: Any) -> None:
         """Note that a tool did something."""
@@ -33,7 +47,9 @@ class World:
 
     def tools(self, *names: str) -> list[Given]:
         """Return tools by their names."""
-        return [getattr(self, f"make_{name}")() for name in names]
+        for name in {*names} - self._known.keys():
+            self._known[name] = getattr(self, f"make_{name}")()
+        return [self._known[name] for name in names]
 
     def make_look(self) -> Given:
         def look(n: int) -> int:
@@ -151,3 +167,6 @@ class World:
             return f"now {name}", {"account": name}
 
         return Given(function=rename, updates=True)
+
+
+_worlds: dict[type[Exception], World] = {}
