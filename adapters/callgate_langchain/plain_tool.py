@@ -9,6 +9,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
 from callgate import CodeRunner, JournalStore, Limits, Outcome
+from callgate.outcome import lost
 from callgate.sandboxes.base import Sandbox
 from callgate.stubs import ArgumentProse
 from callgate.surface import definition
@@ -73,4 +74,5 @@ def code_tool(
 
 
 def _told(outcome: Outcome) -> tuple[str, dict[str, Any]]:
+    outcome = lost(outcome) if outcome.status == "paused" else outcome
     return outcome.text, {**artifact_of(outcome), "journal": list(outcome.journal.lines)}
