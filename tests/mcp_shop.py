@@ -25,8 +25,8 @@ except ImportError:  # mcp 1
 LOG, PORT = Path(sys.argv[1]), sys.argv[2:]
 
 app: Any = MCPServer("shop", log_level="CRITICAL")
-read = ToolAnnotations(**{"readOnlyHint": True})
-again = ToolAnnotations(**{"idempotentHint": True})
+read = ToolAnnotations(readOnlyHint=True)
+again = ToolAnnotations(idempotentHint=True)
 
 
 class Order(BaseModel):
@@ -107,5 +107,6 @@ if __name__ == "__main__":
     else:
         web = app.streamable_http_app()
         listening = socket.create_server(("127.0.0.1", int(PORT[0])))
-        print(listening.getsockname()[1], flush=True)  # from here on it can be connected to
+        sys.stdout.write(f"{listening.getsockname()[1]}\n")  # from here on it can be connected to
+        sys.stdout.flush()
         uvicorn.Server(uvicorn.Config(counting, log_level="critical")).run(sockets=[listening])

@@ -99,7 +99,9 @@ def test_the_tools_own_hook_knows_what_became_of_it(go: Callable[..., Outcome]) 
 @pytest.mark.parametrize("effect", ["read", "idempotent"])
 def test_what_may_be_repeated_has_failed_and_says_why(effect: str, go: Callable[..., Outcome]) -> None:
     world = World(effect)
-    outcome = go(world, "try:\n    send(to='ana')\nexcept ToolFailed as error:\n    said = str(error)\nsaid, send(to='ana')")
+    outcome = go(
+        world, "try:\n    send(to='ana')\nexcept ToolFailed as error:\n    said = str(error)\nsaid, send(to='ana')"
+    )
     assert outcome.value == ["the connection was lost", "sent to ana"]
 
 

@@ -112,8 +112,8 @@ class ToolWaits(CallgateError):
 class OutcomeUnknown(CallgateError):
     """Nobody knows whether a call happened, or how it ended. Raised by a tool's `invoke`, such as one far away.
 
-    A write that raises it is like one that a crash cut off: the program never sees it, since it might try again, and the
-    action pauses until a human says what became of it. A read and an idempotent tool have failed, with this text.
+    A write that raises it is like one that a crash cut off: the program never sees it, since it might try again, and
+    the action pauses until a human says what became of it. A read and an idempotent tool have failed, with this text.
     """
 
 
