@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from typing import Any, Protocol
 
 from langchain_core.tools import BaseTool
 
 from callgate.mcp import held
 
-if TYPE_CHECKING:
-    from langchain_mcp_adapters.client import MultiServerMCPClient
+__all__ = ["McpClient", "mcp_tools"]
 
-__all__ = ["mcp_tools"]
+
+class McpClient(Protocol):
+    """What is needed of a `MultiServerMCPClient`: callgate does without the package."""
+
+    connections: Any
+    callbacks: Any
+    tool_interceptors: Any
+    tool_name_prefix: bool
+    handle_tool_errors: bool
+
+    def session(self, server_name: str) -> AbstractAsyncContextManager[Any]:
+        """Open a session with a server."""
+        ...
 
 
 @asynccontextmanager
-async def mcp_tools(client: MultiServerMCPClient) -> AsyncGenerator[dict[str, list[BaseTool]]]:
+async def mcp_tools(client: McpClient) -> AsyncGenerator[dict[str, list[BaseTool]]]:
     """Give the tools of a client's servers, by server, over one session with each.
 
         async with mcp_tools(client) as tools:  # before: tools = await client.get_tools()
@@ -32,18 +44,17 @@ async def mcp_tools(client: MultiServerMCPClient) -> AsyncGenerator[dict[str, li
     `"session_kwargs": {"read_timeout_seconds": timedelta(...)}`.
 
     Args:
-        client: of langchain-mcp-adapters.
+        client: a MultiServerMCPClient of langchain-mcp-adapters.
 
     Raises:
         Exception: what a server that cannot be reached makes the client raise.
     """
-    from langchain_mcp_adapters.tools import load_mcp_tools  # noqa: PLC0415 - callgate does without it
-
+    load: Any = import_module("langchain_mcp_adapters.tools").load_mcp_tools
     tools = dict[str, list[BaseTool]]()
     async with AsyncExitStack() as stack:
         for server in client.connections:
-            session: Any = await stack.enter_async_context(held(server, client.session(server)))
-            tools[server] = await load_mcp_tools(
+            session = await stack.enter_async_context(held(server, client.session(server)))
+            tools[server] = await load(
                 session,
                 callbacks=client.callbacks,
                 tool_interceptors=client.tool_interceptors,

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
-from callgate.codec import JSON
+from callgate.codec import JSON, is_object
 from callgate.errors import OutcomeUnknown, ToolFailed
 from callgate.tools import Effect
 
@@ -129,8 +129,7 @@ def effect_of(*, read_only: object, idempotent: object) -> Effect:
 def unwrapped(schema: Mapping[str, JSON]) -> Mapping[str, JSON] | None:
     """Return the schema of what a program is given: servers wrap what is no object as {"result": it}."""
     properties = schema.get("properties")
-    if not isinstance(properties, dict) or cast("dict[str, JSON]", properties).keys() != {"result"}:
+    if not is_object(properties) or properties.keys() != {"result"}:
         return schema
-    inner: JSON = properties["result"]
-    shared = {key: value for key, value in schema.items() if key in ("$defs", "definitions")}
-    return {**inner, **shared} if isinstance(inner, dict) else None
+    inner, shared = properties["result"], {key: one for key, one in schema.items() if key in ("$defs", "definitions")}
+    return {**inner, **shared} if is_object(inner) else None

@@ -133,7 +133,8 @@ def lost(outcome: Outcome) -> Outcome:
     calls = "; ".join(_call(one.tool, one.arguments) for one in outcome.waiting)
     error = Fault(type="UnknownOutcome", text=f"it was cut off in {calls}, which may have happened")
     _, *output = outcome.text.split("\n")
-    text = "\n".join([_headline("lost", error, None, ()), *output, _tell_calls(outcome.calls)])
+    made = [_tell_calls(outcome.calls)] if any(call.status in ("done", "failed") for call in outcome.calls) else []
+    text = "\n".join([_headline("lost", error, None, ()), *output, *made])
     return replace(outcome, status="lost", error=error, waiting=(), text=text)
 
 
