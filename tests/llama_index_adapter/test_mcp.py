@@ -145,7 +145,7 @@ async def test_where_nobody_can_be_asked_the_action_is_lost(tmp_path: Path) -> N
     shop = Shop(tmp_path, "stdio")
     async with mcp_tools(specs(shop=shop)) as tools:
         output = await code_tool(tools, sandbox=SANDBOX).acall(code=STUBBORN)
-    assert (output.is_error, output.raw_output["status"], mortal.done) == (True, "lost", ["refund 13"])
+    assert (output.is_error, output.raw_output["status"], shop.done) == (True, "lost", ["refund 13"])
     assert output.content.startswith("It is unknown how the program went on: it was cut off in refund(id=13)")
 
 
