@@ -69,7 +69,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 .venv-mcp/.dev: $(VENV)/.dev
 	@echo "== installing llama-index-tools-mcp into .venv-mcp (some seconds)"
 	@$(BIN)/python -m venv --clear --without-pip .venv-mcp
-	@$(BIN)/python -c 'import sysconfig as s; print(f"import site; site.addsitedir({s.get_path(\"purelib\")!r})")' \
+	@$(BIN)/python -c 'import sysconfig as s; print("import site; site.addsitedir(%r)" % s.get_path("purelib"))' \
 		> "$$(.venv-mcp/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/beneath.pth"
 	@$(BIN)/python -m pip --python .venv-mcp/bin/python install --disable-pip-version-check -q \
 		'llama-index-tools-mcp>=0.6,<0.7' > .venv-mcp/pip.log 2>&1 || { cat .venv-mcp/pip.log >&2; exit 1; }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callgate import OutcomeUnknown, ToolFailed
-from callgate.mcp import held, unwrapped
+from callgate.mcp import held, outcome_unknown, unwrapped
 
 
 class Answered(Exception):
@@ -139,6 +139,33 @@ async def test_one_that_is_not_open_yet_is_given_up() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert given_up
+
+
+class McpError(Answered):
+    """As `mcp` calls it."""
+
+
+class ReadError(Exception):
+    """As httpx calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (OutcomeUnknown("as it says"), True),
+        (McpError(-32000, "closed"), True),
+        (McpError(408, "waited"), True),
+        (McpError(-32602, "no such tool"), False),
+        (ExceptionGroup("", [ExceptionGroup("", [McpError(-32000, "closed")])]), True),
+        (ExceptionGroup("", [ReadError()]), True),
+        (ExceptionGroup("", [ValueError()]), False),
+        (Answered(-32000, "of something else"), False),
+        (ValueError(), False),
+    ],
+    ids=lambda given: None if isinstance(given, bool) else type(given).__name__,
+)
+def test_whether_a_call_happened_can_be_told_by_its_error(error: Exception, unknown: bool) -> None:
+    assert (outcome_unknown(error) is not None) is unknown
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,14 @@ def test_a_write_is_asked_about_and_no_program_repeats_it(
     assert (outcome.value, world.done) == ([said, "seen"], done)
 
 
+def test_a_program_of_one_call_is_no_exception(go: Callable[..., Outcome]) -> None:
+    world = World()
+    paused = go(world, "send(to='ana')")
+    assert [(one.id, one.unknown) for one in paused.waiting] == [("a/1", True)]
+    assert go(world, decisions={"a/1": {"type": "done", "value": "it went out"}}).value == "it went out"
+    assert world.done == ["send ana"]
+
+
 def test_a_program_that_has_ended_still_has_its_write_asked_about(go: Callable[..., Outcome]) -> None:
     world = World()
     program = "import threading\nthreading.Thread(target=send, kwargs={'to': 'ana'}, daemon=True).start()\nlook()"

@@ -21,6 +21,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool
 
 from callgate.errors import OutcomeUnknown, ToolFailed
+from callgate.mcp import outcome_unknown
 from callgate_langchain.guards import is_dict, is_list
 
 __all__ = ["STATE", "Capture", "capture", "capturing", "text_of"]
@@ -133,10 +134,12 @@ def _noticing() -> Generator[None]:
     """Note that a run does not know what became of it: a ToolNode may make a message of that like any other."""
     try:
         yield
-    except OutcomeUnknown as error:
+    except Exception as error:
+        if (unknown := outcome_unknown(error)) is None:
+            raise
         if (now := _capture.get()) is not None:
-            now.unknown = error
-        raise
+            now.unknown = unknown
+        raise unknown from error
 
 
 def _note(tool: BaseTool, returned: Any) -> Any:

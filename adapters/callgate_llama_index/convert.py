@@ -12,8 +12,9 @@ import pydantic
 from llama_index.core.tools import AsyncBaseTool, BaseTool, FunctionTool
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
-from callgate import Call, OutcomeUnknown, Tool, ToolFailed, ToolWaits, UsageError
+from callgate import Call, Tool, ToolFailed, ToolWaits, UsageError
 from callgate.codec import JSON
+from callgate.mcp import outcome_unknown
 from callgate.names import told_apart
 from callgate.tools import Caller, Effect
 from callgate_llama_index.declared import declared
@@ -159,8 +160,10 @@ async def awaited(tool: BaseTool, given: dict[str, Any]) -> Any:
 
 def told(error: Exception) -> Exception:
     """Return what a program may read of an error: what an agent of LlamaIndex tells its model of it."""
-    if issubclass(type(error), OutcomeUnknown | ToolFailed | ToolWaits | WaitingForEvent):
+    if issubclass(type(error), ToolFailed | ToolWaits | WaitingForEvent):
         return error
+    if (unknown := outcome_unknown(error)) is not None:
+        return unknown
     if isinstance(error, pydantic.ValidationError):
         parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
         return ToolFailed("invalid arguments: " + "; ".join(parts))

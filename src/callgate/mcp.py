@@ -10,18 +10,21 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from callgate.codec import JSON, is_object
 from callgate.errors import OutcomeUnknown, ToolFailed
 from callgate.tools import Effect
 
-__all__ = ["Session", "effect_of", "held", "unwrapped"]
+__all__ = ["Session", "effect_of", "held", "outcome_unknown", "unwrapped"]
 
 logger = logging.getLogger("callgate")
 
 _CLOSED, _TIMED_OUT = (-32000,), (408, -32001)
 """What `mcp` itself answers a request with, as JSON-RPC error codes, where the server does not."""
+
+_BROKEN = ("ReadError", "ReadTimeout", "RemoteProtocolError")
+"""Errors of httpx after a request was sent."""
 
 
 @asynccontextmanager
@@ -106,7 +109,7 @@ class Session:
         return f"the MCP server {self._server} went away in the middle of the call"
 
     def _told(self, error: Exception) -> Exception:
-        code: object = getattr(getattr(error, "error", None), "code", None)
+        code = _code(error)
         if code in _CLOSED:
             return OutcomeUnknown(self._went_away())
         if code in _TIMED_OUT:
@@ -117,6 +120,29 @@ class Session:
             self._gone = True
             return ToolFailed(f"the MCP server {self._server} is gone, and this session with it")
         return error
+
+
+def outcome_unknown(error: BaseException) -> OutcomeUnknown | None:
+    """Return what an error of any tool says if nobody knows whether the call happened, else None.
+
+    That is one which says so itself, and one of a call that an MCP server may have carried out. A tool that opens a
+    session for each call raises it among others, as a group.
+    """
+    if isinstance(error, OutcomeUnknown):
+        return error
+    text = "the MCP server went away in the middle of the call, or did not answer in time"
+    return OutcomeUnknown(text) if _cut_off(error) else None
+
+
+def _cut_off(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return any(type(one).__name__ in _BROKEN or _cut_off(one) for one in inner)
+    return type(error).__name__ in ("McpError", "MCPError") and _code(error) in _CLOSED + _TIMED_OUT
+
+
+def _code(error: BaseException) -> object:
+    return getattr(getattr(error, "error", None), "code", None)
 
 
 def effect_of(*, read_only: object, idempotent: object) -> Effect:

@@ -91,6 +91,13 @@ async def test_get_tools_has_a_session_for_each_call(lasting: Shop) -> None:
     assert lasting.sessions == 1 + 3  # one to list them
 
 
+async def test_tools_of_other_making_are_asked_about_too(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "stdio")
+    runner = CodeRunner(from_langchain(await client(shop=shop).get_tools()), sandbox=SANDBOX)
+    paused = await runner.arun(STUBBORN)
+    assert ([one.unknown for one in paused.waiting], shop.done) == ([True], ["refund 13"])
+
+
 async def test_stubs_and_effects_are_what_the_server_says(lasting: Shop) -> None:
     async with mcp_tools(client(shop=lasting)) as tools:
         runner = CodeRunner(from_langchain(tools), sandbox=SANDBOX)

@@ -102,6 +102,12 @@ async def test_a_tool_spec_alone_has_a_session_for_each_call(lasting: Shop) -> N
     assert lasting.sessions == 1 + 3  # one to list them
 
 
+async def test_tools_of_other_making_are_asked_about_too(mortal: Shop) -> None:
+    tools = await mcp.McpToolSpec(basic(mortal)).to_tool_list_async()
+    paused = await CodeRunner(from_llama_index(tools), sandbox=SANDBOX).arun(STUBBORN)
+    assert ([one.unknown for one in paused.waiting], mortal.done) == ([True], ["refund 13"])
+
+
 async def test_stubs_and_effects_are_what_the_server_says(lasting: Shop) -> None:
     async with mcp_tools(specs(shop=lasting)) as tools:
         runner = CodeRunner(from_llama_index(tools), sandbox=SANDBOX)
