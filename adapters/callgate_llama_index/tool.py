@@ -16,7 +16,7 @@ from callgate import Catalogue, CodeRunner, JournalStore, Limits, Outcome, Usage
 from callgate.action import journal_of
 from callgate.codec import JSON
 from callgate.finished import is_over
-from callgate.outcome import CallRecord
+from callgate.outcome import CallRecord, lost
 from callgate.policy import InterruptOn
 from callgate.runner import Event
 from callgate.sandboxes.places import Places
@@ -57,7 +57,7 @@ def code_tool(
     Args:
         tools: see `from_llama_index`. The agent needs them itself only where it shall call them plainly, too.
         sandbox: where programs run: "local", "e2b", "auto", a sandbox, or several of these; see `CodeRunner`.
-        effects: tool name to "read", "idempotent" or "write"; what it does not name is a write.
+        effects: tool name to "read", "idempotent" or "write"; see `from_llama_index`.
         interrupt_on: tools that wait for a human when a program calls them: tool name to True, False, or a dict of
             allowed_decisions, description and when. The agent's own plain calls are not asked about: there use
             `CallgateAgent`. See `question_event` for the events.
@@ -214,6 +214,7 @@ class CodeTool(FunctionTool):
 
     def _output(self, code: str, outcome: Outcome, key: str = "", *, in_context: bool = True) -> ToolOutput:
         """Return what an agent is given: the text for its model, and what the host may want to know."""
+        outcome = lost(outcome) if outcome.status == "paused" else outcome  # outside a workflow nobody can be asked
         told: dict[str, JSON] = {
             "status": outcome.status,
             "value": outcome.value if all(one.part != "value" for one in outcome.truncated) else None,
