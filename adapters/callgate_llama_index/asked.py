@@ -95,7 +95,7 @@ class AskedTool(FunctionTool):
         context: Context[Any] | None = context_in(kwargs.pop(_CONTEXT, None))
         if context is None:
             return self.call()
-        scope, key, asked = await key_of(context)
+        scope, key, asked = await key_of(context, self.name)
         store = self._journal or ContextJournal(context.store)
         runner = CodeRunner(
             self._catalogue,
