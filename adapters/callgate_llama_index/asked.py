@@ -113,7 +113,7 @@ class AskedTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools={self.name: self._tool},
-            waiter=Waiter(context, f"callgate {key}", self._gates),
+            waiter=Waiter(context, f"callgate {key}", self.name, self._gates),
             plain=True,
         )
         outcome = await action.run(f"call_tool({self.name!r}, **{dict(kwargs)!r})")

@@ -13,7 +13,7 @@ from callgate import JournalError, UsageError
 from callgate.action import KEPT
 from callgate_llama_index.upstream import current_call, number_in_step
 
-__all__ = ["JOURNALS", "TURN", "WAITS", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
+__all__ = ["JOURNALS", "PARKED", "TURN", "WAITS", "ContextJournal", "context_in", "forget", "key_of", "scope_of"]
 
 JOURNALS = "callgate_journals"
 """The key of the store that holds them."""
@@ -25,6 +25,9 @@ TURN = "callgate_turn"
 
 WAITS = "callgate_waits"
 """The key of the store that says what steps wait for."""
+
+PARKED = "callgate_parked"
+"""The key of the store that names the steps which wait for ever, should they be entered once more."""
 
 SCOPE = "callgate_scope"
 """The key that tells this Context from all others, for journals that are kept elsewhere."""
@@ -108,4 +111,8 @@ async def forget(store: Any) -> None:
     left = {key: lines for key, lines in kept.items() if key.startswith(_OF_THREAD)}
     if len(left) < len(kept):
         await store.set(JOURNALS, left)
+    waits: dict[str, dict[str, Any]] = await store.get(WAITS, default={})
+    if waits:  # a restored workflow may still have calls of this turn on their way
+        parked: list[str] = await store.get(PARKED, default=[])
+        await store.set(PARKED, list(dict.fromkeys([*parked, *(one["by"] for one in waits.values())])))
         await store.set(WAITS, {})

@@ -202,7 +202,7 @@ class CodeTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools=self.tools,
-            waiter=Waiter(context, f"callgate {key}", self.gates),
+            waiter=Waiter(context, f"callgate {key}", self.metadata.get_name(), self.gates),
         )
 
     async def ended(self, context: Context[Any], key: str) -> Outcome | None:

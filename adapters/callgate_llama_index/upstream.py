@@ -42,6 +42,8 @@ class StepCall:
     """Names the work of the step: the same each time that it is entered anew, also from a serialised Context."""
     id: str
     """As the model gave it; "" where it gave none."""
+    tool: str
+    """Its name."""
     content: str
     """A digest of the tool's name and the arguments."""
 
@@ -60,6 +62,7 @@ def current_call() -> StepCall | None:
     return StepCall(
         work=step.state.work_item_id,
         id="" if event.tool_id == event.tool_name else event.tool_id,  # what vendors without ids put there
+        tool=event.tool_name,
         content=hashlib.sha256(content.encode()).hexdigest()[:16],
     )
 
