@@ -180,7 +180,7 @@ class CodeTool(FunctionTool):
         if context is None:
             self._refuse_gates()
             return self._output(code, await self._runner.arun(code))
-        action = await self._action(context)
+        action = await self._action(context, code)
         refused = self._permits is not None and not await self._permits(context)
         if refused and not await action.store.aread(action.key):
             text = f"Tool {EXECUTE_CODE} not found. Please select a tool that is available."
@@ -191,8 +191,8 @@ class CodeTool(FunctionTool):
         if self.gates:
             raise UsageError("interrupt_on asks by events of a workflow: let an agent call this tool")
 
-    async def _action(self, context: Context[Any]) -> CodeAction:
-        scope, key, asked = await key_of(context)
+    async def _action(self, context: Context[Any], code: str) -> CodeAction:
+        scope, key, asked = await key_of(context, code)
         store = self._journal or ContextJournal(context.store)
         return CodeAction(
             id=asked,
@@ -202,7 +202,7 @@ class CodeTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools=self.tools,
-            waiter=Waiter(context, f"callgate {key}", self.gates),
+            waiter=Waiter(context, f"callgate {key}", self.metadata.get_name(), self.gates),
         )
 
     async def ended(self, context: Context[Any], key: str) -> Outcome | None:
