@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
 from callgate import CodeRunner, JournalStore, Limits, Outcome
+from callgate.outcome import lost
 from callgate.runner import Event
 from callgate.sandboxes.shared import WhereToRun
 from callgate.stubs import ArgumentProse
@@ -132,4 +133,5 @@ def _marked(message: Any) -> Any:
 
 
 def _told(outcome: Outcome, key: str) -> tuple[str, dict[str, Any]]:
+    outcome = lost(outcome) if outcome.status == "paused" else outcome
     return outcome.text, {**artifact_of(outcome), "journal_key": key, "journal": list(outcome.journal.lines)}

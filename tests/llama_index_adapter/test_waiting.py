@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.agent.workflow.workflow_events import ToolCallResult
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent
 from llama_index_cases import agent, answered, approve, called, decide, program, restored, results, run, until_asked
@@ -282,6 +283,28 @@ async def test_a_restored_context_gives_nobody_the_answer_of_another(sandbox: Sa
     told = {m.additional_kwargs["tool_call_id"]: m.content for m in two.llm.seen[-1][0] if m.role == "tool"}
     assert "not this" in told["call-1"]
     assert told["call-2"] == '"paid 2"'
+
+
+async def test_a_restored_context_answers_each_call_once(sandbox: Sandbox) -> None:
+    turn = [*program("pay(amount=1)"), *program("pay(amount=2)\nlook(n=2)")]
+    one = agent(Shop().tools, turn, "done", interrupt_on={"pay": True}, sandbox=sandbox)
+    ctx = Context(one)
+    handler = one.run(user_msg="go", ctx=ctx)
+    text = ""
+    async for event in handler.stream_events():
+        if isinstance(event, InputRequiredEvent) and event.action_requests[0]["args"] == {"amount": 2}:
+            handler.ctx.send_event(approve(event))
+        if isinstance(event, ToolCallResult) and event.tool_id == "call-2":
+            text = json.dumps(ctx.to_dict())  # LlamaIndex enters that step twice from here
+            break
+    await handler.cancel_run()
+    shop = Shop()
+    two = agent(shop.tools, "done", interrupt_on={"pay": True}, sandbox=sandbox)
+    result, _ = await asyncio.wait_for(run(two, approve, user_msg=None, ctx=await restored(two, text)), 30)
+    assert str(result) == "done"
+    assert shop.did == [("pay", 1)]
+    told = [(m.additional_kwargs["tool_call_id"], m.content) for m in two.llm.seen[-1][0] if m.role == "tool"]
+    assert sorted(told) == [("call-1", '"paid 1"'), ("call-2", "2")]
 
 
 def lives(folder: Path, *decisions: str) -> str:
