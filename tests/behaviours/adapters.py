@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 from behaviours.suite import Behaviours
 
-LANGCHAIN = ("langchain", "create-agent")
-LLAMA_INDEX = ("workflows", "llama-index")
+LANGGRAPH = ("langgraph.prebuilt", "langgraph")
+LANGCHAIN = ("langchain.agents", "create-agent")
+LLAMA_INDEX = ("llama_index.core", "llama-index")
 
-UPSTREAM = [
-    pytest.mark.filterwarnings(
-        "ignore::pydantic.warnings.PydanticDeprecationWarning"
-    ),  # workflows read every attribute
-    pytest.mark.filterwarnings("ignore:Skipping serialization of known unserializable key"),  # the memory; see the host
-]
+UPSTREAM = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+"""Workflows look at every attribute of an agent."""
 
 NO_GRAPH = "it is a tool like any other, which is told nothing of what is around it"
 AS_IT_IS = "the surface is what the agent is built with: its tools, this one, or both"
@@ -28,8 +25,8 @@ TASKS = "LangChain runs each tool call of a message as a task of its own, which 
 class Node(Behaviours):
     """CodeActNode, in a graph of LangGraph"""
 
-    host = "behaviours.langchain_hosts:NodeHost"
-    framework = LANGCHAIN
+    host = "behaviours.langgraph_hosts:NodeHost"
+    framework = LANGGRAPH
 
 
 class Middleware(Behaviours):

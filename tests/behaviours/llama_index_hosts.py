@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import warnings
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, cast
 
@@ -103,7 +104,7 @@ class WorkflowLife(Life):
     async def _go(self, message: str | None, mode: str | None) -> Ran:
         if self._setup.bare is False and mode is not None:
             await self._context.store.set("callgate_mode", mode)
-        await self._context.store.set("memory", self._memory)  # the one thing that a Context does not keep
+        await self._context.store.set("memory", self._memory)
         self._handler = self.agent.run(user_msg=message, ctx=self._context, memory=self._memory)
         self._stream = self._handler.stream_events(expose_internal=True)
         return await self._rested()
@@ -170,8 +171,11 @@ class WorkflowLife(Life):
     # ---- another process
 
     def kept(self) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its memory, which a Context does not keep and says so
+            context = self._context.to_dict()
         memory = [one.model_dump(mode="json") for one in self._memory.get_all()]
-        return json.dumps({"context": self._context.to_dict(), "memory": memory, "asked": len(self._llm.seen)})
+        return json.dumps({"context": context, "memory": memory, "asked": len(self._llm.seen)})
 
     def reborn(self, kept: str) -> WorkflowLife:
         asked: int = json.loads(kept)["asked"]

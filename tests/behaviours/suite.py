@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -55,8 +54,6 @@ class Behaviours(Calls, Values, Errors, Injection, Approval, Resume, Bounds, Wat
     def case(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
         """Return what a check works with; skips where the adapter lacks what it takes."""
         name: str = request.function.__name__
-        if importlib.util.find_spec(self.framework[0]) is None:
-            pytest.skip(f"{self.framework[0]} is not installed: pip install 'callgate[{self.framework[1]}]'")
         if (need := needed_by(name)) is not None and need in self.lacks:
             pytest.skip(f"lacks {need}: {self.lacks[need]}")
         sandbox = request.getfixturevalue("sandbox") if name in JAILED else FAKE
@@ -68,7 +65,12 @@ class Behaviours(Calls, Values, Errors, Injection, Approval, Resume, Bounds, Wat
 
     @classmethod
     def made(cls, folder: Path, way: Way) -> Any:
-        """Return the host."""
+        """Return the host; skips where the framework is not installed."""
+        needed, extra = cls.framework
+        try:
+            importlib.import_module(needed)
+        except ModuleNotFoundError:
+            pytest.skip(f"{needed} is not installed: pip install 'callgate[{extra}]'")
         module, _, name = cls.host.partition(":")
         return getattr(importlib.import_module(module), name)(folder, way)
 

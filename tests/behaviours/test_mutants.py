@@ -18,7 +18,7 @@ from behaviours.adapters import UPSTREAM, Agent, LangChainTool, LlamaIndexTool, 
 from behaviours.case import Case
 from behaviours.suite import FAKE, Behaviours
 
-pytestmark = [*UPSTREAM, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = [UPSTREAM, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 Change = Callable[[Any], Any]
 """From what there is to what is there in its place."""
@@ -119,10 +119,10 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("fault", FOUND)
 def test_a_fault_is_found(fault: str, tmp_path: Path) -> None:
     adapter, place, change, check = FOUND[fault]
+    case = Case(adapter.made(tmp_path, adapter.ways[0]), FAKE)
     module, _, path = place.partition(":")
     *outer, name = path.split(".")
     owner = functools.reduce(getattr, outer, importlib.import_module(module))
-    case = Case(adapter.made(tmp_path, adapter.ways[0]), FAKE)
     try:
         with patch.object(owner, name, change(getattr(owner, name))), pytest.raises((AssertionError, ValueError)):
             getattr(adapter(), check)(case)

@@ -13,7 +13,11 @@ from behaviours.suite import Behaviours
 from test_repository import ROOT, relative
 
 HERE = Path(__file__).parent
-NEUTRAL = [one for one in sorted(HERE.glob("*.py")) if not one.name.startswith(("langchain_", "llama_index_", "test_"))]
+NEUTRAL = [
+    one
+    for one in sorted(HERE.glob("*.py"))
+    if not one.name.startswith(("langchain_", "langgraph_", "llama_index_", "test_"))
+]
 
 
 def test_there_are_enough_checks_and_each_says_what_it_asks() -> None:
