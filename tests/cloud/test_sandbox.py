@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.metadata
 import threading
 from pathlib import Path
 
@@ -322,3 +323,10 @@ def test_packages_that_cannot_be_installed_are_named(server: LoopbackE2B, tmp_pa
         sandbox.start(Limits())
     assert refused.value.missing == ("nothing",)
     assert server.sandboxes() == []
+
+
+@pytest.mark.parametrize("version", ["1.11.0", "2.61.0"])
+def test_an_sdk_that_is_too_old_is_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"e2b": version}.__getitem__)
+    with pytest.raises(SandboxUnavailable, match=rf"version {version} .* too old: pip install 'callgate\[e2b\]'"):
+        CodeRunner([add], sandbox=E2BSandbox(api_key="k")).run(LOOP)
