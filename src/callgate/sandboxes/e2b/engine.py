@@ -208,7 +208,7 @@ class Engine:
                 else:
                     self._paused = machine.id
                     return
-            await machine.end()
+            self._background(machine.end())  # which may take E2B half a minute; nobody has to wait for that
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
