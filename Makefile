@@ -42,6 +42,7 @@ bench: $(VENV)/.bench ## what callgate costs and what code saves, against baseli
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/sandbox.py
 	@$(BIN)/python benchmarks/durable.py
+	@$(BIN)/python benchmarks/cloud.py
 	@$(BIN)/python benchmarks/bfcl.py
 	@$(BIN)/python benchmarks/tau.py
 	@$(BIN)/python benchmarks/vendors.py
