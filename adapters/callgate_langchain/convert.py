@@ -34,7 +34,7 @@ def from_langchain(
             theirs: there, tools whose names clash are called `<source>_<name>`.
         effects: tool name to "read", "idempotent" or "write". Where it says nothing: the tool's
             `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
-            idempotent), else write.
+            idempotent), else write. Annotations are what a server claims: name here what you do not take its word for.
 
     `metadata={"callgate": {...}}` may also hold `record` and `reconcile`, see `Tool`, and `output_schema`: the JSON
     Schema of what the tool returns, or its type. Without, it is the return annotation, or what an MCP server says.
