@@ -9,7 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test lint types attacks bench soak journals clean
+.PHONY: help demo test test-mcp lint types attacks bench soak journals clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +21,11 @@ demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls
 test: lint types ## lint, types and tests; what CI runs
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not soak"
+	@$(MAKE) --no-print-directory test-mcp
+
+test-mcp: .venv-mcp/.dev ## tools of MCP servers in LlamaIndex, whose adapter excludes that of LangChain; part of `test`
+	@echo "== tests of MCP in LlamaIndex"
+	@.venv-mcp/bin/python -m pytest -q tests/llama_index_adapter/test_mcp.py
 
 lint: $(VENV)/.dev ## ruff: rules and formatting
 	@echo "== lint"
@@ -50,14 +55,25 @@ soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
 journals: $(VENV)/.dev ## record anew the journals that the tests replay; see tests/recorded.py before you do
 	@PYTHONPATH=src:adapters:tests $(BIN)/python tests/recorded.py
 
-clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environments and caches
+	rm -rf $(VENV) .venv-mcp .pytest_cache .ruff_cache .hypothesis
 
 # The stamps are newer than pyproject.toml once what it asks for is installed.
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and its development tools into $(VENV) (one to three minutes)"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# llama-index-tools-mcp needs another major version of `mcp` than langchain-mcp-adapters does. This environment stands on
+# the first one, so that only what differs is installed; pip finds fault with that, and is heard only where it fails.
+.venv-mcp/.dev: $(VENV)/.dev
+	@echo "== installing llama-index-tools-mcp into .venv-mcp (some seconds)"
+	@$(BIN)/python -m venv --clear --without-pip .venv-mcp
+	@$(BIN)/python -c 'import sysconfig as s; print("import site; site.addsitedir(%r)" % s.get_path("purelib"))' \
+		> "$$(.venv-mcp/bin/python -c 'import sysconfig as s; print(s.get_path("purelib"))')/beneath.pth"
+	@$(BIN)/python -m pip --python .venv-mcp/bin/python install --disable-pip-version-check -q \
+		'llama-index-tools-mcp>=0.6,<0.7' > .venv-mcp/pip.log 2>&1 || { cat .venv-mcp/pip.log >&2; exit 1; }
+	@touch $@
 
 # What bfcl-eval asks for would replace half of what is installed, and its tools need nothing of it but mpmath.
 $(VENV)/.bench: $(VENV)/.dev

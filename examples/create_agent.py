@@ -1,13 +1,6 @@
-"""An agent of LangChain's create_agent that writes programs: one line of it changes.
+"""An agent of create_agent that writes programs. A script plays the model, or CALLGATE_MODEL=openai:gpt-5 does."""
 
-    python examples/create_agent.py
-
-A script plays the model here; put any chat model in its place.
-"""
-
-from __future__ import annotations
-
-from typing import Any
+import os
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
@@ -16,9 +9,9 @@ from callgate.testing import ScriptedChatModel
 from callgate_langchain import CodeActMiddleware
 
 
-def list_orders(user: str) -> list[dict[str, Any]]:
-    """Return the orders of a user: id, item."""
-    return [{"id": number, "item": f"item-{number}"} for number in range(1, 6)]
+def list_orders(user: str) -> list[dict[str, str]]:
+    """Return the orders of a user."""
+    return [{"item": f"item-{number}"} for number in range(1, 6)]
 
 
 def price(item: str) -> float:
@@ -26,14 +19,14 @@ def price(item: str) -> float:
     return 10.0 * int(item.removeprefix("item-"))
 
 
-PROGRAM = 'sum(price(item=order["item"]) for order in list_orders(user="u1"))'
-CALL = {"name": "execute_code", "args": {"code": PROGRAM}, "id": "call-1"}
-TURNS = [AIMessage("", tool_calls=[CALL]), lambda messages, _: AIMessage(f"They come to {messages[-1].text}.")]
+PROGRAM = "sum(price(item=order['item']) for order in list_orders(user='u1'))"
+CALL = AIMessage("", tool_calls=[{"name": "execute_code", "args": {"code": PROGRAM}, "id": "call-1"}])
+model = ScriptedChatModel(turns=[CALL, lambda messages, _: AIMessage(f"They come to {messages[-1].text}.")])
+if "CALLGATE_MODEL" in os.environ:
+    from langchain.chat_models import init_chat_model
 
-model = ScriptedChatModel(turns=TURNS)
+    model = init_chat_model(os.environ["CALLGATE_MODEL"])
+
 agent = create_agent(model, [list_orders, price], middleware=[CodeActMiddleware(mode="code")])  # before: no middleware
-# Without mode="code" it is "auto", which shows tools as few and as small as these two as plain tools.
-
-if __name__ == "__main__":
-    messages = agent.invoke({"messages": [("user", "What do the orders of u1 come to?")]})["messages"]
-    print(f"One program, six calls: {PROGRAM}\n{messages[-1].text}")
+for message in agent.invoke({"messages": [("user", "What do u1's orders cost?")]})["messages"]:
+    message.pretty_print()

@@ -179,7 +179,7 @@ def text_of(message: AnyMessage) -> str:
 def token_counter() -> tuple[Callable[[str], int], str]:
     """Return a counter and its name: o200k_base if TIKTOKEN_CACHE_DIR holds its data, characters / 4 if not."""
     if "TIKTOKEN_CACHE_DIR" in os.environ:
-        import tiktoken  # noqa: PLC0415 - optional, and useless without its data
+        import tiktoken
 
         encoding = tiktoken.get_encoding("o200k_base")
         return lambda text: len(encoding.encode(text)), "o200k_base"
@@ -266,7 +266,7 @@ def main() -> int:
 def real_model(name: str) -> BaseChatModel:
     """Return a model by its LangChain name, such as "openai:gpt-5"."""
     try:
-        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - not needed by the script
+        from langchain.chat_models import init_chat_model
 
         return init_chat_model(name)
     except ImportError as error:

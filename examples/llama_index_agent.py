@@ -1,11 +1,12 @@
-"""From FunctionAgent to CallgateAgent: one name changes. A script plays the model; put any LLM in its place."""
+"""From FunctionAgent to CallgateAgent: one name changes. A script plays the model, or OpenAI if its key is set."""
 
 import asyncio
+import os
 
 from workflows.events import HumanResponseEvent, InputRequiredEvent
 
 from callgate.testing import ScriptedLLM
-from callgate_llama_index import CallgateAgent
+from callgate_llama_index import CallgateAgent  # before: FunctionAgent, with the same tools and llm
 
 
 def list_orders(user: str) -> list[dict[str, int]]:
@@ -14,19 +15,20 @@ def list_orders(user: str) -> list[dict[str, int]]:
 
 
 async def refund(order: int) -> str:
-    """Give the money for an order back."""
+    """Give the money back."""
     return f"order {order} is refunded"
 
 
 PROGRAM = "[refund(order=one['id']) for one in list_orders(user='u1') if one['total'] > 40]"
-model = ScriptedLLM(turns=[[("execute_code", {"code": PROGRAM})], lambda messages, _: f"Done: {messages[-1].content}"])
+llm = ScriptedLLM(turns=[[("execute_code", {"code": PROGRAM})], lambda messages, _: f"Done: {messages[-1].content}"])
+if "OPENAI_API_KEY" in os.environ:
+    from llama_index.llms.openai import OpenAI
 
-# Before, this was FunctionAgent(tools=[list_orders, refund], llm=model).
-agent = CallgateAgent(tools=[list_orders, refund], llm=model, mode="code", interrupt_on={"refund": True})
+    llm = OpenAI("gpt-5")
+agent = CallgateAgent(tools=[list_orders, refund], llm=llm, mode="code", interrupt_on={"refund": True})
 
 
 async def main() -> None:
-    """Run the agent, and say yes to what it asks."""
     handler = agent.run(user_msg="Refund what u1 paid more than 40 for.")
     async for event in handler.stream_events():
         if isinstance(event, InputRequiredEvent):

@@ -1,80 +1,40 @@
-"""From ToolNode to CodeActNode: two lines of a graph change.
+"""From ToolNode to CodeActNode: two lines change. A script plays the model, or CALLGATE_MODEL=openai:gpt-5 does."""
 
-    python examples/swap.py
+import os
 
-A script plays the model here; put any chat model in its place.
-"""
-
-from __future__ import annotations
-
-from typing import Any
-
-from langchain_core.messages import AIMessage, ToolMessage
-from langchain_core.tools import tool
+from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import tools_condition
 
 from callgate.testing import ScriptedChatModel
 from callgate_langgraph import CodeActNode
 
-# ---- your tools: nothing changes
+
+def list_orders(user: str) -> list[dict[str, str]]:
+    """Return the orders of a user."""
+    return [{"item": f"item-{number}"} for number in range(1, 6)]
 
 
-@tool
-def list_orders(user: str) -> list[dict[str, Any]]:
-    """Return the orders of a user: id, item."""
-    return [{"id": number, "item": f"item-{number}"} for number in range(1, 6)]
-
-
-@tool
 def price(item: str) -> float:
     """Return what an item costs, in EUR."""
     return 10.0 * int(item.removeprefix("item-"))
 
 
-tools = [list_orders, price]
+PROGRAM = "sum(price(item=order['item']) for order in list_orders(user='u1'))"
+CALL = AIMessage("", tool_calls=[{"name": "execute_code", "args": {"code": PROGRAM}, "id": "call-1"}])
+model = ScriptedChatModel(turns=[CALL, lambda messages, _: AIMessage(f"They come to {messages[-1].text}.")])
+if "CALLGATE_MODEL" in os.environ:
+    from langchain.chat_models import init_chat_model
 
+    model = init_chat_model(os.environ["CALLGATE_MODEL"])
 
-# ---- your model: here a script that writes a program, and then says what came of it
-
-PROGRAM = """\
-orders = list_orders(user="u1")
-prices = call_tools([("price", {"item": order["item"]}) for order in orders])
-sum(prices)
-"""
-
-model = ScriptedChatModel(
-    turns=[
-        AIMessage("", tool_calls=[{"name": "execute_code", "args": {"code": PROGRAM}, "id": "call-1"}]),
-        lambda messages, tools: AIMessage(f"The orders of u1 come to {float(messages[-1].text):g}."),
-    ]
-)
-
-
-# ---- your graph: two lines change
-
-node = CodeActNode(tools, mode="code")  # before: node = ToolNode(tools)
-llm = node.bind_model(model)  # before: llm = model.bind_tools(tools)
-# Without mode="code" it is "auto", which shows tools as few and as small as these two as plain tools.
-
-
-def call_model(state: MessagesState) -> dict[str, Any]:
-    """Let the model say what comes next."""
-    return {"messages": [llm.invoke(state["messages"])]}
-
+node = CodeActNode([list_orders, price], mode="code")  # before: node = ToolNode([list_orders, price])
+llm = node.bind_model(model)  # before: llm = model.bind_tools([list_orders, price])
 
 builder = StateGraph(MessagesState)
-builder.add_node("model", call_model)
+builder.add_node("model", lambda state: {"messages": [llm.invoke(state["messages"])]})
 builder.add_node("tools", node)
 builder.add_edge(START, "model")
 builder.add_conditional_edges("model", tools_condition)
 builder.add_edge("tools", "model")
-graph = builder.compile()
-
-
-if __name__ == "__main__":
-    messages = graph.invoke({"messages": [("user", "What do the orders of u1 come to?")]})["messages"]
-    shown = next(one for one in messages if isinstance(one, ToolMessage))
-    print(f"The model wrote one program:\n\n{PROGRAM}")
-    print(f"It made six calls, and the model was shown: {shown.text}\n")
-    print(messages[-1].text)
+builder.compile().invoke({"messages": [("user", "What do u1's orders cost?")]})["messages"][-1].pretty_print()

@@ -18,6 +18,8 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 def blocks() -> Iterator[Any]:
     for found in re.finditer(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
         line = README.count("\n", 0, found.start(1)) + 1
+        if "import" not in found[1]:
+            continue  # see test_each_line_of_other_frameworks_runs
         yield pytest.param("\n" * (line - 1) + found[1], id=f"line {line}")
 
 
@@ -54,3 +56,34 @@ def test_a_block_runs(block: str, jail: Sandbox, tmp_path: Path, monkeypatch: py
 
 def test_there_are_blocks() -> None:
     assert len(list(blocks())) >= 2
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex's own making
+def test_each_line_of_other_frameworks_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = pytest.importorskip("langchain.agents", reason="langchain is not installed")
+    pytest.importorskip("llama_index.core", reason="llama-index-core is not installed")
+    pytest.importorskip("e2b", reason="e2b is not installed")
+    import callgate_langchain
+    from callgate.testing import ScriptedLLM
+    from callgate_langgraph import CodeActNode
+    from callgate_llama_index import CallgateAgent
+
+    def look_up(key: str) -> str:
+        """Return what belongs to a key."""
+        return key
+
+    monkeypatch.setenv("E2B_API_KEY", "e2b_0000")  # nothing is asked before a program runs
+    names = {
+        "create_agent": agents.create_agent,
+        "CodeActMiddleware": callgate_langchain.CodeActMiddleware,
+        "code_tool": callgate_langchain.code_tool,
+        "CallgateAgent": CallgateAgent,
+        "CodeActNode": CodeActNode,
+        "model": scripted_model(),
+        "llm": ScriptedLLM(turns=[]),
+        "tools": [look_up],
+    }
+    (block,) = re.findall(r"^```python\n(agent = .*?)^```$", README, re.MULTILINE | re.DOTALL)
+    exec(compile(block, "README.md", "exec"), names)
+    assert isinstance(names["agent"], CallgateAgent)
+    assert isinstance(names["node"], CodeActNode)

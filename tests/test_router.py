@@ -212,20 +212,20 @@ def test_a_long_thread_is_decided_at_once() -> None:
 
 
 @pytest.fixture
-def router_benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     return importlib.import_module("router")
 
 
 @pytest.mark.parametrize("name", ["BFCL multi-turn", "tau-bench retail", "small catalogues"])
-def test_auto_costs_at_most_two_percent_more_than_the_cheapest_surface(name: str, router_benchmark: Any) -> None:
+def test_auto_costs_at_most_two_percent_more_than_the_cheapest_surface(name: str, bench: Any) -> None:
     if not (WORKLOADS / "bfcl_mt_traces.jsonl").is_file():
         pytest.skip(f"there is no workload data at {WORKLOADS}; set CALLGATE_WORKLOADS")
-    one = router_benchmark.SETS[name]
+    one = bench.SETS[name]
     sample = one.load(WORKLOADS)[:: 20 if name == "BFCL multi-turn" else 12]
-    for manner in router_benchmark.MANNERS:
-        replay = router_benchmark.Replay(ApproximateTokens(), ApproximateTokens())
-        found = router_benchmark.compare(name, sample, manner, replay, AutoRouter())
+    for manner in bench.MANNERS:
+        replay = bench.Replay(ApproximateTokens(), ApproximateTokens())
+        found = bench.compare(name, sample, manner, replay, AutoRouter())
         assert found.regret <= one.most_regret
         assert max(found.regret_by_turn) <= one.most_regret
         if name == "small catalogues":

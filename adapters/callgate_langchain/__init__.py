@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 try:
     from callgate_langchain.convert import from_langchain
+    from callgate_langchain.mcp import mcp_tools
     from callgate_langchain.plain_tool import code_tool
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("langchain_core"):
@@ -15,7 +16,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from callgate_langchain.code_act import CodeActMiddleware
 
-__all__ = ["CodeActMiddleware", "code_tool", "from_langchain"]
+__all__ = ["CodeActMiddleware", "code_tool", "from_langchain", "mcp_tools"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool, ToolException
 from langchain_core.tools import tool as make_tool
 
 from callgate import Call, Tool, ToolFailed, UsageError
+from callgate.mcp import effect_of
 from callgate.tools import Caller, Effect
 from callgate_langchain.guards import is_list
 from callgate_langchain.raw import Capture, capture, capturing
@@ -121,9 +122,7 @@ def _effect(tool: BaseTool) -> Effect:
             raise UsageError(f"tool {tool.name!r}: effect is one of {get_args(Effect)}, got {declared!r}")
         return declared
     annotations = {**metadata, **_inside(metadata, "annotations"), **_inside(metadata, "mcp", "tool", "annotations")}
-    if annotations.get("readOnlyHint") is True:
-        return "read"
-    return "idempotent" if annotations.get("idempotentHint") is True else "write"
+    return effect_of(read_only=annotations.get("readOnlyHint"), idempotent=annotations.get("idempotentHint"))
 
 
 def _declared(tool: BaseTool) -> Mapping[str, Any]:

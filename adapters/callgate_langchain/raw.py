@@ -20,7 +20,8 @@ from langchain_core.messages import ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool
 
-from callgate.errors import ToolFailed
+from callgate.errors import OutcomeUnknown, ToolFailed
+from callgate.mcp import outcome_unknown
 from callgate_langchain.guards import is_dict, is_list
 
 __all__ = ["STATE", "Capture", "capture", "capturing", "text_of"]
@@ -44,6 +45,8 @@ class Capture:
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
         self.made: list[_Made] = []
+        self.unknown: OutcomeUnknown | None = None
+        """Raised by a run that does not know what became of it, whatever error handling made of that."""
 
     def value(self, answer: ToolMessage) -> Any:
         """Return the value of a call whose last message is answer.
@@ -54,9 +57,10 @@ class Capture:
 
         Raises:
             ToolFailed: with the message's text, if it has the status error.
+            OutcomeUnknown: if it has, and nobody knows whether the tool ran.
         """
         if answer.status == "error":
-            raise ToolFailed(text_of(answer))
+            raise self.failed(answer)
         made = next((one for one in reversed(self.made) if one.content == answer.content), None)
         if made is None and self.made:
             last = self.made[-1]
@@ -66,6 +70,10 @@ class Capture:
         if structured is not None:
             return structured
         return _plain(answer.content) if made is None or _is_output(made.raw) else made.raw
+
+    def failed(self, answer: ToolMessage) -> Exception:
+        """Return what a message with the status error stands for."""
+        return self.unknown or ToolFailed(text_of(answer))
 
 
 _capture: ContextVar[Capture | None] = ContextVar("callgate_capture", default=None)
@@ -97,11 +105,13 @@ def _capturing_class(kind: type[BaseTool]) -> type[BaseTool]:
 
     @functools.wraps(kind._run)  # pyright: ignore[reportPrivateUsage] - the documented method to override
     def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        return _note(self, kind._run(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
+        with _noticing():
+            return _note(self, kind._run(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
 
     @functools.wraps(kind._arun)  # pyright: ignore[reportPrivateUsage]
     async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
-        return _note(self, await kind._arun(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
+        with _noticing():
+            return _note(self, await kind._arun(self, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]
 
     def invoke(self: BaseTool, input: Any, config: Any = None, **kwargs: Any) -> Any:
         with _noting(input) as keep:
@@ -117,6 +127,19 @@ def _capturing_class(kind: type[BaseTool]) -> type[BaseTool]:
         body["_arun"] = arun
     metaclass: Any = type(kind)
     return metaclass(kind.__name__, (kind,), body)
+
+
+@contextmanager
+def _noticing() -> Generator[None]:
+    """Note that a run does not know what became of it: a ToolNode may make a message of that like any other."""
+    try:
+        yield
+    except Exception as error:
+        if (unknown := outcome_unknown(error)) is None:
+            raise
+        if (now := _capture.get()) is not None:
+            now.unknown = unknown
+        raise unknown from error
 
 
 def _note(tool: BaseTool, returned: Any) -> Any:

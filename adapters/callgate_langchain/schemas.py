@@ -17,6 +17,7 @@ from langchain_core.tools.base import (
 
 from callgate.codec import JSON
 from callgate.errors import UsageError
+from callgate.mcp import unwrapped
 from callgate.results import annotated_result, result_schema, union
 from callgate_langchain.guards import is_dict
 
@@ -121,13 +122,7 @@ def _as_given(annotation: Any) -> Any:
 def _of_mcp(tool: BaseTool) -> Mapping[str, JSON] | None:
     """Return what an MCP server says of a tool's results, as `Capture.value` unwraps them."""
     schema = _output_schema_of_mcp(tool)
-    if schema is None or not is_dict(schema.get("properties")):
-        return schema
-    properties = schema["properties"]
-    if properties.keys() != {"result"}:
-        return schema
-    shared = {key: value for key, value in schema.items() if key in ("$defs", "definitions")}
-    return {**properties["result"], **shared} if is_dict(properties["result"]) else None
+    return unwrapped(schema) if schema is not None else None
 
 
 def _output_schema_of_mcp(tool: BaseTool) -> dict[str, JSON] | None:

@@ -16,6 +16,7 @@ from callgate import Call, CodeRunner, Journal, Outcome
 from callgate.action import kept_key
 from callgate.codec import JSON, decode
 from callgate.finished import arguments_in, handles_in, is_over, outcome_of
+from callgate.outcome import lost
 from callgate.reach import reach
 from callgate.recording import kept_handles, read_recording
 from callgate.surface import EXECUTE_CODE
@@ -26,6 +27,7 @@ from callgate_langgraph.beside import Beside, Identity
 from callgate_langgraph.call_limits import CallBudget
 from callgate_langgraph.forms import Output, Pipeline
 from callgate_langgraph.inner import InnerCalls
+from callgate_langgraph.interrupts import can_ask
 from callgate_langgraph.keeping import Keeping
 from callgate_langgraph.lift import lift, number_of
 from callgate_langgraph.state import Channels, SeenState
@@ -246,6 +248,8 @@ class CodeAction:
         return {"id": self.id, "key": self.key, "thread": str(thread)}
 
     def _take(self, outcome: Outcome) -> ToolMessage:
+        if outcome.waiting and all(one.unknown for one in outcome.waiting) and not can_ask(self.given.config):
+            outcome = lost(outcome)
         self.outcome, self.journal, self.files = outcome, outcome.journal, bool(outcome.artifacts)
         self.waiting = [
             self._question(one.id, one.tool, one.arguments, unknown=one.unknown)

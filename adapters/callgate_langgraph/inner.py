@@ -61,6 +61,7 @@ class InnerCalls:
         Raises:
             ToolFailed: with text that a program may read.
             ToolWaits: if the tool asks somebody.
+            OutcomeUnknown: if nobody knows whether it ran.
             UsageError: to end the action.
         """
         with capture(call.id) as captured:
@@ -135,7 +136,7 @@ class InnerCalls:
         if answer is None:
             return None
         if answer.status == "error":
-            raise ToolFailed(text_of(answer))
+            raise captured.failed(answer)
         return text_of(answer) if in_command else captured.value(answer)
 
     def _told(self, error: GraphBubbleUp | ToolException, tool: Tool) -> Exception:

@@ -35,9 +35,14 @@ from callgate_langgraph.upstream import (
     scratchpad_of,
 )
 
-__all__ = ["Interrupted", "NodeInterrupts", "Scope", "scoped"]
+__all__ = ["Interrupted", "NodeInterrupts", "Scope", "can_ask", "scoped"]
 
 _NAMESPACE = "checkpoint_ns"
+
+
+def can_ask(config: RunnableConfig) -> bool:
+    """Say whether a node run can wait for a human: its graph has a checkpointer."""
+    return config.get("configurable", {}).get(CHECKPOINTER) is not None
 
 
 class Interrupted(NamedTuple):
@@ -109,7 +114,7 @@ class NodeInterrupts:
         Raises:
             UsageError: without a checkpointer.
         """
-        if self._config.get("configurable", {}).get(CHECKPOINTER) is None:
+        if not can_ask(self._config):
             raise UsageError(
                 "a tool call waits for a human, and there is no checkpointer to wait in: "
                 "run the node in a graph that is compiled with one, as in compile(checkpointer=InMemorySaver())"

@@ -53,22 +53,16 @@ class CodeAction:
     async def run(self, code: str) -> Outcome:
         """Run the program, or go on with it, to its end.
 
-        A step may be entered twice at a time, when a human answers twice, and a restored workflow may send a call
-        twice. Then one goes on and the other waits for ever.
+        A step may be entered twice, at a time or one after the other: when a human answers twice, and in a restored
+        workflow, which may also send a call twice. Then one goes on and the other waits for ever.
 
         Raises:
             WaitingForEvent: while a human has to decide, or a tool waits for an event of its own.
             SandboxError: if programs cannot run.
             ReplayDivergence: if it does not repeat what its journal holds.
         """
-        if not await self.waiter.claimed():
-            raise await self.waiter.park()
-        lock = _running.setdefault(self.key, asyncio.Lock())
-        beside = lock.locked()
-        async with lock:
-            lines = await self.store.aread(self.key)
-            over = bool(lines) and is_over(journal_of(self.key, lines, seal=self.seal))
-            if beside and over:
+        async with _running.setdefault(self.key, asyncio.Lock()):
+            if not await self.waiter.claimed():
                 raise await self.waiter.park()
             outcome = await self._run(code)
             await self.waiter.over()

@@ -68,7 +68,7 @@ class CallgateAgent(FunctionAgent):
         ledger: that code actions are put into; None is one of the agent's own.
         argument_prose: what `execute_code` says of arguments: "needed" is what their names do not say, "all" is all.
         writes_code: whether the model writes programs well enough; False keeps mode "auto" at plain tools.
-        effects: tool name to "read", "idempotent" or "write"; what it does not name is a write.
+        effects: tool name to "read", "idempotent" or "write"; see `from_llama_index`.
         interrupt_on: tools that wait for a human, called plainly or by a program: tool name to True, False, or a dict
             of allowed_decisions, description and when. An InputRequiredEvent asks, see `question_event`, and a
             HumanResponseEvent with its `id` and `decisions` answers it.

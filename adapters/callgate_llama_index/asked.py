@@ -95,7 +95,7 @@ class AskedTool(FunctionTool):
         context: Context[Any] | None = context_in(kwargs.pop(_CONTEXT, None))
         if context is None:
             return self.call()
-        scope, key, asked = await key_of(context)
+        scope, key, asked = await key_of(context, self.name)
         store = self._journal or ContextJournal(context.store)
         runner = CodeRunner(
             self._catalogue,
@@ -113,7 +113,7 @@ class AskedTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools={self.name: self._tool},
-            waiter=Waiter(context, f"callgate {key}", self._gates),
+            waiter=Waiter(context, f"callgate {key}", self.name, self._gates),
             plain=True,
         )
         outcome = await action.run(f"call_tool({self.name!r}, **{dict(kwargs)!r})")

@@ -14,8 +14,10 @@ from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
 from callgate import Call, Tool, ToolFailed, ToolWaits, UsageError
 from callgate.codec import JSON
+from callgate.mcp import outcome_unknown
 from callgate.names import told_apart
 from callgate.tools import Caller, Effect
+from callgate_llama_index.declared import declared
 from callgate_llama_index.upstream import WaitingForEvent
 from callgate_llama_index.values import output_schema, value_of
 
@@ -34,7 +36,8 @@ def from_llama_index(
     Args:
         tools: FunctionTools, QueryEngineTools and any others, ToolSpecs, or functions; or a mapping of sources to
             theirs: there, tools whose names clash are called `<source>_<name>`.
-        effects: tool name to "read", "idempotent" or "write"; what it does not name is a write.
+        effects: tool name to "read", "idempotent" or "write". Where it says nothing: what an MCP server claims, of
+            tools by `mcp_tools`, else write.
 
     Raises:
         UsageError: for two tools of one name, an effect of a tool that is not there, or a tool without a name.
@@ -49,7 +52,7 @@ def from_llama_index(
 
 def neutral(tools: Iterable[BaseTool], effects: Mapping[str, Effect] | None) -> list[Tool]:
     """Return tools in neutral form; see `from_llama_index`."""
-    ready = [_neutral(one, (effects or {}).get(one.metadata.get_name(), "write")) for one in tools]
+    ready = [_neutral(one, (effects or {}).get(one.metadata.get_name(), declared(one).effect)) for one in tools]
     if unknown := sorted(set(effects or {}) - {one.name for one in ready}):
         raise UsageError(f"effects names {', '.join(unknown)}; the tools are: {', '.join(one.name for one in ready)}")
     return ready
@@ -159,6 +162,8 @@ def told(error: Exception) -> Exception:
     """Return what a program may read of an error: what an agent of LlamaIndex tells its model of it."""
     if issubclass(type(error), ToolFailed | ToolWaits | WaitingForEvent):
         return error
+    if (unknown := outcome_unknown(error)) is not None:
+        return unknown
     if isinstance(error, pydantic.ValidationError):
         parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
         return ToolFailed("invalid arguments: " + "; ".join(parts))

@@ -16,7 +16,7 @@ from callgate import Catalogue, CodeRunner, JournalStore, Limits, Outcome, Usage
 from callgate.action import journal_of
 from callgate.codec import JSON
 from callgate.finished import is_over
-from callgate.outcome import CallRecord
+from callgate.outcome import CallRecord, lost
 from callgate.policy import InterruptOn
 from callgate.runner import Event
 from callgate.sandboxes.places import Places
@@ -57,7 +57,7 @@ def code_tool(
     Args:
         tools: see `from_llama_index`. The agent needs them itself only where it shall call them plainly, too.
         sandbox: where programs run: "local", "e2b", "auto", a sandbox, or several of these; see `CodeRunner`.
-        effects: tool name to "read", "idempotent" or "write"; what it does not name is a write.
+        effects: tool name to "read", "idempotent" or "write"; see `from_llama_index`.
         interrupt_on: tools that wait for a human when a program calls them: tool name to True, False, or a dict of
             allowed_decisions, description and when. The agent's own plain calls are not asked about: there use
             `CallgateAgent`. See `question_event` for the events.
@@ -180,7 +180,7 @@ class CodeTool(FunctionTool):
         if context is None:
             self._refuse_gates()
             return self._output(code, await self._runner.arun(code))
-        action = await self._action(context)
+        action = await self._action(context, code)
         refused = self._permits is not None and not await self._permits(context)
         if refused and not await action.store.aread(action.key):
             text = f"Tool {EXECUTE_CODE} not found. Please select a tool that is available."
@@ -191,8 +191,8 @@ class CodeTool(FunctionTool):
         if self.gates:
             raise UsageError("interrupt_on asks by events of a workflow: let an agent call this tool")
 
-    async def _action(self, context: Context[Any]) -> CodeAction:
-        scope, key, asked = await key_of(context)
+    async def _action(self, context: Context[Any], code: str) -> CodeAction:
+        scope, key, asked = await key_of(context, code)
         store = self._journal or ContextJournal(context.store)
         return CodeAction(
             id=asked,
@@ -202,7 +202,7 @@ class CodeTool(FunctionTool):
             store=store,
             seal=self._seal,
             tools=self.tools,
-            waiter=Waiter(context, f"callgate {key}", self.gates),
+            waiter=Waiter(context, f"callgate {key}", self.metadata.get_name(), self.gates),
         )
 
     async def ended(self, context: Context[Any], key: str) -> Outcome | None:
@@ -214,6 +214,7 @@ class CodeTool(FunctionTool):
 
     def _output(self, code: str, outcome: Outcome, key: str = "", *, in_context: bool = True) -> ToolOutput:
         """Return what an agent is given: the text for its model, and what the host may want to know."""
+        outcome = lost(outcome) if outcome.status == "paused" else outcome  # outside a workflow nobody can be asked
         told: dict[str, JSON] = {
             "status": outcome.status,
             "value": outcome.value if all(one.part != "value" for one in outcome.truncated) else None,

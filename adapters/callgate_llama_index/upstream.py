@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +22,16 @@ from workflows.runtime.types.results import (  # pyright: ignore[reportMissingTy
     WaitingForEvent,
 )
 
-__all__ = ["StepCall", "WaitingForEvent", "answered", "current_call", "let_go", "same_context", "waiting"]
+__all__ = [
+    "StepCall",
+    "WaitingForEvent",
+    "answered",
+    "current_call",
+    "let_go",
+    "number_in_step",
+    "same_context",
+    "waiting",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +42,8 @@ class StepCall:
     """Names the work of the step: the same each time that it is entered anew, also from a serialised Context."""
     id: str
     """As the model gave it; "" where it gave none."""
+    tool: str
+    """Its name."""
     content: str
     """A digest of the tool's name and the arguments."""
 
@@ -49,8 +62,21 @@ def current_call() -> StepCall | None:
     return StepCall(
         work=step.state.work_item_id,
         id="" if event.tool_id == event.tool_name else event.tool_id,  # what vendors without ids put there
+        tool=event.tool_name,
         content=hashlib.sha256(content.encode()).hexdigest()[:16],
     )
+
+
+_begun = weakref.WeakKeyDictionary[Any, Counter[str]]()
+"""What each entry of a step began, by its context."""
+
+
+def number_in_step(context: Context[Any], what: str) -> int:
+    """Return how often something was begun before in this entry of its step, and count it."""
+    face: Any = context._face  # pyright: ignore[reportPrivateUsage] - a tool may be given another wrapper of the same one
+    begun = _begun.setdefault(face, Counter())
+    begun[what] += 1
+    return begun[what] - 1
 
 
 def answered(waiter: str) -> tuple[bool, Event | None]:

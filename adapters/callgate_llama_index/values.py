@@ -21,6 +21,7 @@ from llama_index.core.tools import BaseTool, FunctionTool, QueryEngineTool, Retr
 from callgate import ToolFailed
 from callgate.codec import JSON
 from callgate.results import annotated_result, result_schema, union
+from callgate_llama_index.declared import declared
 
 __all__ = ["output_schema", "value_of"]
 
@@ -142,9 +143,11 @@ def _node(node: BaseNode, score: float | None) -> dict[str, Any]:
 def output_schema(tool: BaseTool) -> Mapping[str, JSON] | None:
     """Return the schema of what a program is given of a tool's result; None where nobody says.
 
-    It is the return annotation of the function that was given, of an async one too; what a callback makes of it is
-    anybody's guess.
+    It is what an MCP server says, of tools by `mcp_tools`, or the return annotation of the function that was given, of
+    an async one too; what a callback makes of it is anybody's guess.
     """
+    if (known := declared(tool).output_schema) is not None:
+        return known
     if isinstance(tool, QueryEngineTool):
         return {"type": "string"}
     if isinstance(tool, RetrieverTool):

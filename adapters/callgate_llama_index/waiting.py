@@ -15,19 +15,19 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent
 
 from callgate import UsageError
 from callgate_llama_index.approvals import Approvals, Question, question_event
-from callgate_llama_index.context_journal import WAITS
+from callgate_llama_index.context_journal import PARKED, WAITS
 from callgate_llama_index.upstream import WaitingForEvent, answered, current_call, let_go, same_context, waiting
 
 __all__ = ["Waiter"]
-
-_PARKED = "callgate_parked"
-"""The key of the store that names the steps which wait for ever."""
 
 _NEW: Mapping[str, Any] = {"by": None, "for": "", "given": {}}
 """What is kept of a step: whose work it is, which of its tools waits for what, and what they were given."""
 
 _told = weakref.WeakKeyDictionary[Any, set[str]]()
 """What was put into the stream of a run, by its store: a restored Context is told of all anew."""
+
+_answered = weakref.WeakKeyDictionary[Any, set[str]]()
+"""The steps of a run whose calls are answered, by its store: what enters one once more would answer it twice."""
 
 
 class Waiter:
@@ -36,16 +36,19 @@ class Waiter:
     Args:
         context: of the step.
         name: of the step, the same in each entry.
+        tool: that is called; in the step of another one, which calls it, that one goes on.
         gates: say what humans may decide.
     """
 
-    def __init__(self, context: Context[Any], name: str, gates: Approvals) -> None:
+    def __init__(self, context: Context[Any], name: str, tool: str, gates: Approvals) -> None:
         self.context = context
         self._name, self._gates = name, gates
         self._told = _told.setdefault(context.store, set[str]())
+        self._answered = _answered.setdefault(context.store, set[str]())
         self._at = f"{WAITS}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         call = current_call()
         self._work = call.work if call is not None else name
+        self._alone = call is not None and call.tool == tool
         self._waited, self._given = answered(name)
         self._waits = dict[int, tuple[str, type[Event], dict[str, Any], Event | None]]()
 
@@ -99,10 +102,10 @@ class Waiter:
         self._waits.clear()
 
     async def claimed(self) -> bool:
-        """Say whether this entry is to go on: whether its call is not another step's, nor was before."""
-        parked: list[str] = await self.context.store.get(_PARKED, default=[])
+        """Say whether this entry is to go on: its call is not answered, nor another step's, nor was before."""
+        parked: list[str] = await self.context.store.get(PARKED, default=[])
         record = await self._record()
-        if self._work in parked or record["by"] not in (None, self._work):
+        if self._work in parked or self._name in self._answered or record["by"] not in (None, self._work):
             return False
         if record["by"] is None:
             await self.context.store.set(self._at, {**record, "by": self._work})
@@ -110,15 +113,17 @@ class Waiter:
 
     async def park(self) -> WaitingForEvent[Any]:
         """Return the exception that lets this entry of the step wait for ever, in a restored Context, too."""
-        parked: list[str] = await self.context.store.get(_PARKED, default=[])
+        parked: list[str] = await self.context.store.get(PARKED, default=[])
         if self._work not in parked:
-            await self.context.store.set(_PARKED, [*parked, self._work])
+            await self.context.store.set(PARKED, [*parked, self._work])
         return waiting(f"{self._name} {self._work}", HumanResponseEvent, {"id": f"{self._name} is another's"})
 
     async def over(self) -> None:
         """Let go of everything: the step is about to be over."""
         await self.context.store.set(self._at, {"by": self._work, "for": "", "given": {}})
         await let_go(self.context, self._name)
+        if self._alone:
+            self._answered.add(self._name)
 
     async def _waits_for(self, name: str) -> None:
         record = await self._record()

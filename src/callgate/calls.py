@@ -32,7 +32,9 @@ class Result:
     error: dict[str, JSON] | None = None
     """None, or {"type", "text", "tool", "limit"} as the guest is told."""
     waits: bool = False
-    """Whether it did not end: the tool waits for somebody itself."""
+    """Whether it did not end: the tool waits for somebody itself, or nobody knows how it ended."""
+    unknown: bool = False
+    """Whether nobody knows how it ended."""
 
     @property
     def status(self) -> str:
@@ -68,7 +70,7 @@ class CallState:
     asked: str | None = None
     """None, or the digest of the tool that a human was shown, by an earlier pass."""
     unknown: bool = False
-    """Whether an earlier pass started it and nobody knows how it ended."""
+    """Whether it was started, by an earlier pass as a rule, and nobody knows how it ended."""
     interrupted: bool = False
     """Whether its tool waited for somebody itself in an earlier pass."""
     recorded: bool = False

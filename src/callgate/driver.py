@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from callgate.calls import CallState, Result, refusal
 from callgate.codec import NotJSON, encode_any
-from callgate.errors import ToolFailed, ToolWaits, UsageError
+from callgate.errors import OutcomeUnknown, ToolFailed, ToolWaits, UsageError
 from callgate.gate import Gate
 from callgate.journal import JournalStore
 from callgate.limits import Limits
@@ -64,8 +64,11 @@ class Pass:
 
 
 def failed(tool: Tool, call: Call, error: BaseException) -> Result:
-    """Return what the program is told of an exception of a tool: its text only where it was meant to be seen."""
-    if isinstance(error, ToolFailed):
+    """Return what an exception of a tool makes of its call; the program is told its text only where it is meant to."""
+    if isinstance(error, OutcomeUnknown) and tool.effect == "write":
+        logger.warning("nobody knows how call %s of %s ended: %s", call.id, tool.name, error)
+        return Result(waits=True, unknown=True)
+    if isinstance(error, ToolFailed | OutcomeUnknown):
         return refusal("ToolFailed", str(error), tool=tool.name)
     if isinstance(error, NotJSON):
         return refusal("ToolFailed", f"{tool.name} returned what JSON cannot carry: {error}", tool=tool.name)

@@ -10,6 +10,7 @@ CallgateError
 │   └── LimitExceeded       a limit of `Limits` is used up
 ├── ToolFailed              the tool ran and raised
 ├── ToolWaits               the tool waits for somebody itself; an adapter raises it
+├── OutcomeUnknown          the way to a tool was cut off: nobody knows whether the call happened
 ├── SandboxError            the place where programs run
 │   ├── SandboxUnavailable  this host cannot isolate a program
 │   └── SandboxLost         the sandbox went away in the middle
@@ -31,6 +32,7 @@ __all__ = [
     "JournalError",
     "LimitExceeded",
     "NotAllowed",
+    "OutcomeUnknown",
     "ProgramError",
     "Refused",
     "ReplayDivergence",
@@ -104,6 +106,14 @@ class ToolWaits(CallgateError):
 
     The action pauses. When it goes on the tool is called again, with the same arguments and under the same id, as often
     as it takes: unlike a write that a crash cut off, it is known to be able to bear that.
+    """
+
+
+class OutcomeUnknown(CallgateError):
+    """Nobody knows whether a call happened, or how it ended. Raised by a tool's `invoke`, such as one far away.
+
+    A write that raises it is like one that a crash cut off: the program never sees it, since it might try again, and
+    the action pauses until a human says what became of it. A read and an idempotent tool have failed, with this text.
     """
 
 

@@ -104,7 +104,8 @@ class Gate:
         if not result.waits:
             self._finish(call, self._policy.fit(call, result))
         else:
-            self._asked.wait(call, self._clock.time() if self._live else self._recording.last_at)
+            at = self._clock.time() if self._live else self._recording.last_at
+            self._asked.wait(call, at, unknown=result.unknown)
             if call is self._off_script:
                 self._pause()
         return self._settle()
@@ -380,7 +381,7 @@ class Gate:
             return
         if isinstance(last, End) and last.status != "lost":
             if self._recording.unresolved(self.calls):
-                text = "it is unknown whether a write happened that an earlier pass had started"
+                text = "it is unknown whether a write happened that was started"
                 last = broken("UnknownOutcome", text, self.product.printed, lost=True)
             else:
                 self._out.record_end(last, self.product, self._limits.shown_chars, self.calls, self.warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from callgate.artifacts import Artifact, LeftOut
@@ -14,7 +14,7 @@ from callgate.journal import Journal
 from callgate.sandboxes.base import TEXT_CHARS
 from callgate.steps import Status, Waiting
 
-__all__ = ["CallRecord", "Cut", "Fault", "Outcome"]
+__all__ = ["CallRecord", "Cut", "Fault", "Outcome", "lost"]
 
 LISTED_CALLS, LISTED_ARGUMENTS, LISTED_FILES, SHORT = 20, 8, 20, 120
 """Calls that the text of an unfinished action lists, arguments of each, files, and characters of one argument."""
@@ -126,6 +126,16 @@ class Outcome:
     journal: Journal
     text: str
     """What the model is given."""
+
+
+def lost(outcome: Outcome) -> Outcome:
+    """Return a paused outcome as what it is where nobody can be asked: it cannot be known what became of its calls."""
+    calls = "; ".join(_call(one.tool, one.arguments) for one in outcome.waiting)
+    error = Fault(type="UnknownOutcome", text=f"it was cut off in {calls}, which may have happened")
+    _, *output = outcome.text.split("\n")
+    made = [_tell_calls(outcome.calls)] if any(call.status in ("done", "failed") for call in outcome.calls) else []
+    text = "\n".join([_headline("lost", error, None, ()), *output, *made])
+    return replace(outcome, status="lost", error=error, waiting=(), text=text)
 
 
 def visible(text: str) -> str:

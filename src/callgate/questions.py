@@ -41,13 +41,16 @@ class Questions:
         self._clock.freeze()
         self._out.notify(call)
 
-    def wait(self, call: CallState, at: float) -> None:
-        """Write, as of program time at, that the tool of a call waits for somebody itself."""
+    def wait(self, call: CallState, at: float, *, unknown: bool) -> None:
+        """Ask how a call ended, where that is unknown; else write, as of program time at, that its tool waits."""
+        if unknown:
+            call.unknown = True
+            return self.ask(call)
         call.status = "interrupted"
         self._asked[call.key] = call
         self._clock.freeze()
         self._out.record_call("interrupted", call, at, f',"ran":{call.ran}' if call.ran is not None else "")
-        self._out.notify(call)
+        return self._out.notify(call)
 
     def withdraw(self, call: CallState) -> None:
         """The program no longer waits for a call."""

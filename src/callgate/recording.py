@@ -101,8 +101,8 @@ class Recording:
 
     def unresolved(self, calls: Sequence[CallState]) -> bool:
         """Say whether nobody knows yet how a write ended, given the calls of this pass."""
-        unknown = [record for record in self.records.values() if record.unknown]
-        return any(not record.met or calls[record.n - 1].result is None for record in unknown)
+        unmet = any(record.unknown and not record.met for record in self.records.values())
+        return unmet or any(call.unknown and call.result is None for call in calls)
 
     def unheld(self) -> list[Record]:
         """Return the calls of whose results there is only the digest, oldest first."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import FunctionAgent, ReActAgent
+from llama_index.core.agent.workflow.workflow_events import ToolCallResult
 from llama_index.core.tools import FunctionTool
 from llama_index.core.tools.calling import acall_tool, call_tool
 from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent
@@ -177,6 +179,24 @@ async def test_a_tool_that_waits_behind_its_callers_back_ends_the_action(sandbox
     agent = FunctionAgent(tools=[tool], llm=ScriptedLLM(turns=[program("ask(question='name?')"), "done"]))
     _, events = await run(agent)
     assert "let it take `ctx: Context` as a parameter" in results(events)["call-1"].content
+
+
+@pytest.mark.parametrize("kind", ["plain", "in a program"])
+async def test_a_tool_that_runs_programs_of_its_own_gets_the_outcome_of_each(sandbox: Sandbox, kind: str) -> None:
+    tool = code_tool([double], sandbox=sandbox)
+
+    async def several(ctx: Any) -> list[int]:
+        """Run three programs."""
+        outputs = [await tool.acall(code=code, ctx=ctx) for code in ("double(n=1)", "double(n=2)", "double(n=2)")]
+        return [one.raw_output["value"] for one in outputs]
+
+    several.__annotations__["ctx"] = Context
+    turn: list[Any] = [("several", {})] if kind == "plain" else program("several()")
+    agent = FunctionAgent(tools=[several, code_tool([several], sandbox=sandbox)], llm=ScriptedLLM(turns=[turn, "done"]))
+    _, events = await asyncio.wait_for(run(agent), 30)
+    assert json.loads(results(events)["call-1"].content) == [2, 4, 4]
+    doubled = [one.tool_kwargs["n"] for one in events if isinstance(one, ToolCallResult) and one.tool_name == "double"]
+    assert doubled == [1, 2, 2]
 
 
 async def test_the_journal_may_be_kept_elsewhere(sandbox: Sandbox) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.agent.workflow.workflow_events import ToolCallResult
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent
 from llama_index_cases import agent, answered, approve, called, decide, program, restored, results, run, until_asked
@@ -284,6 +285,28 @@ async def test_a_restored_context_gives_nobody_the_answer_of_another(sandbox: Sa
     assert told["call-2"] == '"paid 2"'
 
 
+async def test_a_restored_context_answers_each_call_once(sandbox: Sandbox) -> None:
+    turn = [*program("pay(amount=1)"), *program("pay(amount=2)\nlook(n=2)")]
+    one = agent(Shop().tools, turn, "done", interrupt_on={"pay": True}, sandbox=sandbox)
+    ctx = Context(one)
+    handler = one.run(user_msg="go", ctx=ctx)
+    text = ""
+    async for event in handler.stream_events():
+        if isinstance(event, InputRequiredEvent) and event.action_requests[0]["args"] == {"amount": 2}:
+            handler.ctx.send_event(approve(event))
+        if isinstance(event, ToolCallResult) and event.tool_id == "call-2":
+            text = json.dumps(ctx.to_dict())  # LlamaIndex enters that step twice from here
+            break
+    await handler.cancel_run()
+    shop = Shop()
+    two = agent(shop.tools, "done", interrupt_on={"pay": True}, sandbox=sandbox)
+    result, _ = await asyncio.wait_for(run(two, approve, user_msg=None, ctx=await restored(two, text)), 30)
+    assert str(result) == "done"
+    assert shop.did == [("pay", 1)]
+    told = [(m.additional_kwargs["tool_call_id"], m.content) for m in two.llm.seen[-1][0] if m.role == "tool"]
+    assert sorted(told) == [("call-1", '"paid 1"'), ("call-2", "2")]
+
+
 def lives(folder: Path, *decisions: str) -> str:
     path = os.pathsep.join(str(ROOT / one) for one in ("src", "adapters", "tests"))
     done = subprocess.run(
@@ -383,10 +406,26 @@ async def test_a_context_that_was_tampered_with_ends_the_run(sandbox: Sandbox, k
     two = agent(shop.tools, mode="mixed", interrupt_on={"pay": True}, sandbox=sandbox)
     ctx = await restored(two, text)
     journals = await ctx.store.get("callgate_journals")
-    changed = {key: [line.replace('"amount":5', '"amount":500') for line in lines] for key, lines in journals.items()}
+    changed = {
+        key: {number: line.replace('"amount":5', '"amount":500') for number, line in lines.items()}
+        for key, lines in journals.items()
+    }
     assert changed != journals
     await ctx.store.set("callgate_journals", changed)
     with pytest.raises(JournalError):
+        await run(two, approve, user_msg=None, ctx=ctx)
+    assert shop.did == []
+
+
+async def test_a_journal_that_lacks_a_line_ends_the_run(sandbox: Sandbox) -> None:
+    shop = Shop()
+    one = agent(shop.tools, program("pay(amount=5)"), mode="code", interrupt_on={"pay": True}, sandbox=sandbox)
+    text, _ = await until_asked(one)
+    two = agent(shop.tools, mode="code", interrupt_on={"pay": True}, sandbox=sandbox)
+    ctx = await restored(two, text)
+    ((key, lines),) = (await ctx.store.get("callgate_journals")).items()
+    await ctx.store.set("callgate_journals", {key: {number: line for number, line in lines.items() if number != "0"}})
+    with pytest.raises(JournalError, match="lacks a line"):
         await run(two, approve, user_msg=None, ctx=ctx)
     assert shop.did == []
 

@@ -1,0 +1,7 @@
+"""What every adapter does: LangChainTool."""
+
+from behaviours.adapters import LangChainTool
+
+
+class TestLangChainTool(LangChainTool):
+    """Every check."""

@@ -1,0 +1,7 @@
+"""What every adapter does: LlamaIndexTool."""
+
+from behaviours.adapters import LlamaIndexTool
+
+
+class TestLlamaIndexTool(LlamaIndexTool):
+    """Every check."""
