@@ -84,7 +84,7 @@ def test_there_is_one_turn_at_a_time(lent: SharedLoop, beside: Callable[..., Any
     other.start()
     until(lent._running.locked)
     assert not beside(lent.turn, 0, never)
-    lent.post(lent.loop.stop)
+    lent.loop.call_soon_threadsafe(lent.loop.stop)
     other.join(PATIENCE)
     assert beside(lent.turn, 0, never)
 
@@ -105,10 +105,15 @@ def test_its_own_thread_comes_back_when_nobody_has_taken_a_turn_for_a_while(shar
     until(lambda: names == [OWN])
 
 
-def test_its_own_thread_comes_back_after_a_long_turn(shared: SharedLoop) -> None:
+def test_its_own_thread_comes_back_after_a_long_turn(shared: SharedLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_loop, "ABSENCE", 0.2)
     names: list[str] = []
-    other = threading.Thread(target=lambda: until(lambda: shared.turn(None, never)))
-    lend(shared)
+
+    def taken() -> bool:
+        lend(shared)
+        return shared.turn(None, never)
+
+    other = threading.Thread(target=until, args=(taken,))
     other.start()
     until(lambda: shared._asleep)
     shared.loop.call_soon_threadsafe(shared.loop.stop)

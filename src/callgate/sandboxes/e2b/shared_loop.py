@@ -41,9 +41,10 @@ class SharedLoop:
 
     def post(self, work: Callable[..., object], *arguments: object) -> None:
         """Have something done on the loop, from any thread."""
+        running = self._running.locked()  # before: it may be that this ends the turn
         with suppress(RuntimeError):  # it is closed, and everything with it
             self.loop.call_soon_threadsafe(work, *arguments)
-        if not self._running.locked():
+        if not running:
             self._back.set()
 
     def at_once(self, work: Callable[[], object]) -> None:
@@ -58,11 +59,12 @@ class SharedLoop:
 
         What is done must not ask for the running loop.
         """
-        if self._closed or running_loop() is not None or not self._running.acquire(blocking=False):
+        if running_loop() is not None or not self._running.acquire(blocking=False):
             self.post(work)
             return
         try:
-            work()
+            if not self._closed:
+                work()
         finally:
             self._leave()
 
