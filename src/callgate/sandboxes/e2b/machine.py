@@ -18,6 +18,7 @@ from callgate.errors import SandboxUnavailable
 from callgate.sandboxes import bundle
 from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.inside.server import CLIENT
+from callgate.sandboxes.e2b.writer import leave
 from callgate.sandboxes.guest_source import guest_modules
 
 __all__ = ["Machine", "Plan", "end"]
@@ -29,6 +30,8 @@ MARK = "callgate"
 
 REQUEST = 30.0
 """Seconds for one request."""
+TRANSFER = 60.0
+"""Seconds for a file."""
 INSTALL = 600.0
 """Seconds for packages to be installed."""
 SERVE = 5.0
@@ -214,11 +217,21 @@ class Machine:
 
     async def upload(self, path: str, data: bytes) -> None:
         """Write a file below the relay's working directory."""
-        await self._sandbox.files.write(f"~/{path}", data, user=USER, request_timeout=60, use_octet_stream=True)
+        await self._sandbox.files.write(f"~/{path}", data, user=USER, request_timeout=TRANSFER, use_octet_stream=True)
 
-    async def download(self, path: str) -> bytes:
-        """Read a file below the relay's working directory."""
-        return bytes(await self._sandbox.files.read(f"~/{path}", format="bytes", user=USER, request_timeout=60))
+    async def download(self, path: str, most: int) -> bytes:
+        """Read a file below the relay's working directory; of one that is larger, the beginning and some more."""
+        data = bytearray()
+        async with asyncio.timeout(TRANSFER):
+            stream = await self._sandbox.files.read(f"~/{path}", format="stream", user=USER, request_timeout=TRANSFER)
+            try:
+                async for piece in stream:
+                    data += piece
+                    if len(data) > most:
+                        break
+            finally:
+                await leave(stream, closing="aclose")
+        return bytes(data)
 
     async def keep(self) -> None:
         """Let it live for another `timeout` seconds."""
