@@ -9,11 +9,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test lint types attacks bench soak journals clean
+.PHONY: help demo test test-lowest test-newest lint types attacks bench soak journals clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls, by code, and by what `auto` chooses
 	@$(BIN)/python examples/flights.py
@@ -21,6 +21,15 @@ demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls
 test: lint types ## lint, types and tests; what CI runs
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not soak"
+
+# Old releases have no wheels for the newest Python.
+test-lowest: ## what depends on frameworks, with the oldest versions of them that pyproject.toml allows
+	@PYTHON="$${PYTHON:-python3.11 python3.12 python3}" $(MAKE) --no-print-directory VENV=.venv-lowest .venv-lowest/bin/uv
+	@.venv-lowest/bin/python tests/versions.py lowest
+
+test-newest: ## the same with the newest releases; names those that something holds back
+	@$(MAKE) --no-print-directory VENV=.venv-newest .venv-newest/bin/uv
+	@.venv-newest/bin/python tests/versions.py newest
 
 lint: $(VENV)/.dev ## ruff: rules and formatting
 	@echo "== lint"
@@ -50,8 +59,8 @@ soak: $(VENV)/.dev ## the long proofs that `make test` leaves out
 journals: $(VENV)/.dev ## record anew the journals that the tests replay; see tests/recorded.py before you do
 	@PYTHONPATH=src:adapters:tests $(BIN)/python tests/recorded.py
 
-clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+clean: ## remove the environments and caches
+	rm -rf $(VENV) .venv-lowest .venv-newest .pytest_cache .ruff_cache .hypothesis
 
 # The stamps are newer than pyproject.toml once what it asks for is installed.
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
@@ -67,6 +76,9 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and the demo's data into $(VENV) (about a minute)"
 	@$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
+
+$(BIN)/uv: | $(BIN)/python
+	@$(PIP_INSTALL) uv
 
 $(BIN)/python:
 	@for python in $${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3}; do \
