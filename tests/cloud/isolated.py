@@ -54,5 +54,10 @@ if __name__ == "__main__":
         deadline = time.monotonic() + 10
         while running(user) and time.monotonic() < deadline:
             time.sleep(0.05)
-        told = {"stray": running(user), "values": [one.value for one in outcomes], "level": sandbox.level, "text": outcomes[0].text}
+        told = {
+            "stray": running(user),
+            "values": [one.value for one in outcomes],
+            "level": sandbox.level,
+            "text": outcomes[0].text,
+        }
         sys.stdout.write(json.dumps(told) + "\n")

@@ -45,7 +45,7 @@ def beside(work: Callable[[], object]) -> Callable[[], BaseException | None]:
     def do() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - told
+        except BaseException as error:
             raised.append(error)
 
     thread = threading.Thread(target=do)
@@ -191,7 +191,7 @@ def test_cancelled_starts_take_no_more_seats_than_there_are(server: LoopbackE2B)
         await sandbox.astart(Limits())
         for _ in range(12):
             task = asyncio.create_task(sandbox.astart(Limits()))
-            done, _ = await asyncio.wait([task], timeout=0.02)
+            await asyncio.wait([task], timeout=0.02)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             most = max(most, server.processes())

@@ -128,17 +128,23 @@ def flood(data):
 """
 
 
+PRINT = """
+import os
+line = b'{"type":"stdout","timestamp":0,"text":"' + b"x" * 65536 + b'"}\\n'
+while True: os.write(1, line)
+"""
+
+
 @pytest.mark.parametrize(
     ("program", "status", "limit"),
     [
         (SPEAK + "os.write(channel, bytes([127, 255, 255, 255]))\nflood(bytes(1 << 16))", "limited", "frame_mb"),
         (SPEAK + "os.write(channel, bytes([0, 0, 0, 8]) + b'{\"end\":}')\nflood(bytes(1 << 16))", "failed", None),
         ("class A:\n  def _repr_html_(self): return 'x' * (1 << 20)\nwhile True: display(A())", "limited", "disk_mb"),
-        ("import os\nz = b'{\"type\":\"stdout\",\"timestamp\":0,\"text\":\"' + b'x' * 65536 + b'\"}\\n'\n"
-         "while True: os.write(1, z)", "limited", "output_kb"),
+        (PRINT, "limited", "output_kb"),
     ],
     ids=["a frame without end", "more after the end", "results", "output of the kernel's own"],
-)  # fmt: skip
+)
 def test_a_notebook_cannot_have_the_hosts_memory(
     notebook: E2BSandbox, program: str, status: str, limit: str | None
 ) -> None:
