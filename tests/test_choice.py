@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -62,6 +63,29 @@ def test_the_choice_says_why() -> None:
     chosen = AutoSandbox([Missing(), FakeSandbox()])
     assert chosen.reason == "fake: there is no moon"
     assert AutoSandbox([FakeSandbox()]).reason == "fake, the first that can be had"
+
+
+def test_a_forked_child_does_not_wait_for_who_was_choosing(monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeSandbox):
+        def check(self) -> None:
+            choosing.set()
+            go_on.wait(20)
+
+    auto = AutoSandbox([Slow()])
+    parents = threading.Thread(target=lambda: auto.chosen)
+    parents.start()
+    assert choosing.wait(20)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    choosing.clear()
+    childs = threading.Thread(target=lambda: auto.chosen)
+    childs.start()
+    assert choosing.wait(5)
+    go_on.set()
+    parents.join()
+    childs.join()
+    auto.close()
 
 
 def test_auto_never_means_a_cloud(monkeypatch: pytest.MonkeyPatch) -> None:

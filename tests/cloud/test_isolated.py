@@ -44,6 +44,7 @@ def test_programs_have_a_user_and_files_of_their_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["level"] == "vm", told["text"]
+    assert told["stray"] == 0, "what a program started ends with it"
     first, second = told["values"]
     assert first["user"] != second["user"]
     for value in (first, second):

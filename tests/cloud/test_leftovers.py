@@ -56,6 +56,15 @@ def test_the_doctor_lists_and_ends(three: list[str], capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("at E2B: 0 sandboxes of callgate\n")
 
 
+def test_one_that_cannot_be_ended_is_told_and_the_others_are_ended(
+    three: list[str], server: LoopbackE2B, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.faults.fail(f"/sandboxes/{three[0]}", 500, 9, headers={"Should-Retry": "false"})
+    assert main(["doctor", "--e2b", "--end", "all", "--older", "0"]) == 1
+    assert "could be ended" in capsys.readouterr().err
+    assert {one["sandboxID"] for one in server.sandboxes()} == {three[0], three[2]}
+
+
 def test_without_a_key_the_doctor_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,3 +115,39 @@ def test_a_kernel_that_dies_ends_the_program(notebook: E2BSandbox) -> None:
     outcome = CodeRunner([], sandbox=notebook).run("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     assert outcome.status == "failed"
     assert told(outcome).type == "ProcessDied"
+
+
+SPEAK = """
+import os, sys
+for name in os.listdir("/proc/self/fd"):
+    try: there = os.readlink(f"/proc/self/fd/{name}")
+    except OSError: continue
+    if there.startswith("socket:"): channel = int(name)
+def flood(data):
+    while True: os.write(channel, data)
+"""
+
+
+PRINT = """
+import os
+line = b'{"type":"stdout","timestamp":0,"text":"' + b"x" * 65536 + b'"}\\n'
+while True: os.write(1, line)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "limit"),
+    [
+        (SPEAK + "os.write(channel, bytes([127, 255, 255, 255]))\nflood(bytes(1 << 16))", "limited", "frame_mb"),
+        (SPEAK + "os.write(channel, bytes([0, 0, 0, 8]) + b'{\"end\":}')\nflood(bytes(1 << 16))", "failed", None),
+        ("class A:\n  def _repr_html_(self): return 'x' * (1 << 20)\nwhile True: display(A())", "limited", "disk_mb"),
+        (PRINT, "limited", "output_kb"),
+    ],
+    ids=["a frame without end", "more after the end", "results", "output of the kernel's own"],
+)
+def test_a_notebook_cannot_have_the_hosts_memory(
+    notebook: E2BSandbox, program: str, status: str, limit: str | None
+) -> None:
+    limits = Limits(seconds=20, cpu_seconds=20, disk_mb=4, output_kb=64)
+    outcome = CodeRunner([], sandbox=notebook, limits=limits).run(program)
+    assert (outcome.status, outcome.limit) == (status, limit), outcome.text

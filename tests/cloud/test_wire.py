@@ -13,9 +13,11 @@ pytest.importorskip("e2b", reason="needs the E2B SDK: pip install 'callgate[e2b]
 from callgate.sandboxes.e2b.inside.packets import (
     ACK,
     DATA,
+    ENDED,
     EXCHANGE,
     FILE,
     HELLO,
+    LONGEST,
     PING,
     QUIT,
     READY,
@@ -69,7 +71,7 @@ class Played:
                 pass
             return packet
 
-    async def download(self, path: str) -> bytes:
+    async def download(self, path: str, most: int) -> bytes:
         return self.files.pop(0)
 
     async def wait(self) -> None:
@@ -135,6 +137,19 @@ async def test_a_file_that_came_short_is_asked_for_again() -> None:
     await wire.close()
 
 
+async def test_a_file_that_is_larger_than_was_said_is_refused() -> None:
+    found: list[bytes] = []
+    wire, relay = await opened(Timing(heartbeat=60, ack=60, lost=120), found.append)
+    lost: list[bool] = []
+    wire._lost = lost.append  # type: ignore[attr-defined]
+    relay.files = [b"longer"]
+    waiting = relay.say(relay.window.number(FILE, f"{EXCHANGE}/1 5", 5))
+    assert waiting is not None
+    await waiting
+    assert (found, lost) == ([], [False])
+    await wire.close()
+
+
 async def test_what_comes_together_is_written_together() -> None:
     wire, relay = await opened(Timing(heartbeat=60, ack=60, lost=120))
     sent: list[bytes] = []
@@ -177,4 +192,44 @@ async def test_the_processor_time_is_asked_for_at_once() -> None:
     wire, relay = await opened(Timing(heartbeat=60, ack=60, lost=120))
     wire.ping()
     assert relay.heard.get_nowait().kind == PING
+    await wire.close()
+
+
+def test_a_line_without_end_is_not_kept() -> None:
+    lines = Lines()
+    for _ in range(8):
+        assert lines.feed(b"x" * LONGEST) == []
+    assert len(lines._rest) <= LONGEST  # type: ignore[attr-defined]
+    whole = Window().plain(HELLO, "1")
+    assert [packet.kind for packet in lines.feed(b"\n" + whole)] == [HELLO]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (ENDED, "[1]"),
+        (ENDED, '{"cpu": "much"}'),
+        (ENDED, "[" * 100_000),
+        (FILE, "nothing"),
+        (FILE, f"{EXCHANGE}/1 -5"),
+        (FILE, f"{EXCHANGE}/1 {'9' * 40}"),
+        (FILE, f"{EXCHANGE}/../1 5"),
+    ],
+)
+async def test_a_relay_that_says_what_none_says_is_given_up(kind: str, text: str) -> None:
+    wire, relay = await opened(Timing(heartbeat=60, ack=60, lost=120))
+    lost: list[bool] = []
+    wire._lost = lost.append  # type: ignore[attr-defined]
+    waiting = relay.say(relay.window.number(kind, text, 0))
+    if waiting is not None:
+        await waiting
+    assert lost == [False]
+    await wire.close()
+
+
+@pytest.mark.parametrize("text", ["x", "-99999999999", "9" * 5000])
+async def test_what_a_relay_says_of_the_bytes_it_holds_is_a_number(text: str) -> None:
+    wire, relay = await opened(Timing(heartbeat=60, ack=60, lost=120))
+    relay.say(relay.window.plain(ACK, text))
+    assert 0 <= wire.unread < 1 << 60
     await wire.close()

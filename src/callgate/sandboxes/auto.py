@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 
@@ -34,7 +35,7 @@ class AutoSandbox:
         if not candidates:
             raise UsageError('sandbox=[]: list at least one, as in sandbox=["local", "e2b"]')
         self.candidates = tuple(candidates)
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         self._chosen: Sandbox | None = None
         self._reason = ""
 
@@ -45,6 +46,8 @@ class AutoSandbox:
         Raises:
             SandboxUnavailable: if none of them can be had, with what each lacks.
         """
+        if self._process != os.getpid():  # forked, maybe while another thread was choosing
+            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             if self._chosen is None:
                 self._chosen = self._choose()

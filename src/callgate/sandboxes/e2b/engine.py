@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -16,7 +18,7 @@ from typing import Any, TypeVar
 
 from callgate.errors import LimitExceeded, SandboxError, SandboxLost
 from callgate.sandboxes.e2b import client
-from callgate.sandboxes.e2b.machine import Machine, Plan, command
+from callgate.sandboxes.e2b.machine import Machine, Plan, command, end
 from callgate.sandboxes.e2b.session import Session
 from callgate.sandboxes.e2b.shared_loop import SharedLoop
 from callgate.sandboxes.e2b.timing import Timing
@@ -51,6 +53,7 @@ class Engine:
         self._making = asyncio.Lock()
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: set[asyncio.Task[Any]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
         self.level = "vm"
@@ -65,18 +68,22 @@ class Engine:
         self.shared.post(work, *arguments)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop."""
+        """Run a coroutine on the loop.
+
+        Raises:
+            SandboxLost: if this engine is closed.
+        """
         try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            return self.shared.submit(work)
         except RuntimeError:
-            work.close()
-            raise
-        self.shared.call_back()
-        return future
+            raise SandboxLost("this sandbox is closed") from None
 
     def close(self) -> None:
         """End every guest and the sandbox. Does nothing the second time."""
-        if self._closed:
+        if self.shared.mine:  # garbage is collected in any thread
+            threading.Thread(target=self.close, name="callgate-e2b-close").start()
+            return
+        if self._closed or sys.is_finalizing():  # where the loop's thread does not run any more
             return
         self._closed = True
         with suppress(Exception):
@@ -93,11 +100,16 @@ class Engine:
     async def begin(self, session: Session) -> None:
         """Start a session's guest; where that fails, nothing of it is left."""
         self._sessions.add(session)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - `submit` makes one
+        self._starting.add(task)
         try:
             await session.start()
         except BaseException:
             await asyncio.shield(session.close())
             raise
+        finally:
+            self._starting.discard(task)
 
     def forget(self, session: Session) -> None:
         """Let go of a session that is over."""
@@ -159,8 +171,10 @@ class Engine:
             return machine
 
     async def _new(self) -> Machine:
-        self._made += 1
-        return await Machine.make(self._sdk, self._plan, key=f"callgate-{self._key}-{self._made}")
+        machine = await Machine.make(self._sdk, self._plan, key=f"callgate-{self._key}-{self._made}")
+        self._made += 1  # now, and not before: what a request made whose answer was lost is what the next one gets
+        await machine.prepare()
+        return machine
 
     async def _resumed(self) -> Machine | None:
         paused, self._paused = self._paused, None
@@ -170,6 +184,7 @@ class Engine:
             return await Machine.resume(self._sdk, self._plan, paused)
         except Exception as error:  # noqa: BLE001 - it is a cache; a new one does as well
             logger.debug("E2B sandbox %s could not be resumed: %s", paused, error)
+            self._background(self._end_paused(paused))
             return None
 
     def discard(self, machine: Machine) -> None:
@@ -218,20 +233,21 @@ class Engine:
     async def _finish(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
+        starting = list(self._starting)
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
         await asyncio.gather(*(session.close() for session in list(self._sessions)), return_exceptions=True)
-        async with self._making:  # one that is being made is ended, too
+        async with self._making:  # by a program that is repeated, or to rest
             machine, self._machine = self._machine, None
         if machine is not None and not machine.gone:
             await machine.end()
         elif self._paused is not None:
-            with suppress(Exception):
-                await self._sdk.kill(self._paused, request_timeout=10, **self._plan.connection)
+            await self._end_paused(self._paused)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        me = asyncio.current_task()
-        rest = [task for task in asyncio.all_tasks() if task is not me]
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _end_paused(self, id: str) -> None:
+        await end(lambda: self._sdk.kill(id, request_timeout=10, **self._plan.connection), id, "it stays paused")
 
 
 def _went(error: SandboxError) -> bool:

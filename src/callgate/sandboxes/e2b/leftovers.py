@@ -6,7 +6,6 @@ Nothing of this ever connects to a sandbox: connecting would resume a paused one
 from __future__ import annotations
 
 import importlib
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -71,11 +70,18 @@ def end_leftovers(
         SandboxUnavailable, SandboxLost: as `leftovers` does.
     """
     sdk = client.client(connection)
-    ended = [one for one in leftovers(**connection) if one.state in states and one.age() > older_than]
-    for one in ended:
-        with suppress(importlib.import_module("e2b").NotFoundException):  # somebody else was faster
+    found = [one for one in leftovers(**connection) if one.state in states and one.age() > older_than]
+    failed: Exception | None = None
+    for one in found:
+        try:
             sdk.Sandbox.kill(one.id)
-    return ended
+        except importlib.import_module("e2b").NotFoundException:
+            continue  # somebody else was faster
+        except Exception as error:  # noqa: BLE001 - the others are ended first
+            failed = error
+    if failed is not None:
+        raise client.refused(failed, "not every sandbox at E2B could be ended") from failed
+    return found
 
 
 def _leftover(info: Any) -> Leftover:

@@ -18,9 +18,10 @@ from callgate.errors import SandboxUnavailable
 from callgate.sandboxes import bundle
 from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.inside.server import CLIENT
+from callgate.sandboxes.e2b.writer import leave
 from callgate.sandboxes.guest_source import guest_modules
 
-__all__ = ["Machine", "Plan"]
+__all__ = ["Machine", "Plan", "end"]
 
 logger = logging.getLogger("callgate")
 
@@ -29,6 +30,8 @@ MARK = "callgate"
 
 REQUEST = 30.0
 """Seconds for one request."""
+TRANSFER = 60.0
+"""Seconds for a file."""
 INSTALL = 600.0
 """Seconds for packages to be installed."""
 SERVE = 5.0
@@ -93,25 +96,38 @@ class Machine:
         """
         installs = bool(plan.packages)
         options: dict[str, Any] = {"network": dict(plan.network)} if plan.network is not None else {}
-        sandbox = await sdk.create(
-            plan.template,
-            timeout=plan.timeout,
-            metadata={**plan.metadata, MARK: "1"},
-            envs=dict(plan.envs) or None,
-            allow_internet_access=plan.internet or installs if plan.network is None or installs else None,
-            lifecycle={"on_timeout": "pause" if plan.idle == "pause" else "kill"},
-            idempotency_key=key,
-            request_timeout=60,
-            **options,
-            **plan.connection,
+        creating = asyncio.ensure_future(
+            sdk.create(
+                plan.template,
+                timeout=plan.timeout,
+                metadata={**plan.metadata, MARK: "1"},
+                envs=dict(plan.envs) or None,
+                allow_internet_access=plan.internet or installs if plan.network is None or installs else None,
+                lifecycle={"on_timeout": "pause" if plan.idle == "pause" else "kill"},
+                idempotency_key=key,
+                request_timeout=60,
+                **options,
+                **plan.connection,
+            )
         )
-        machine = cls(sandbox, plan)
         try:
-            await machine._prepare()
-        except BaseException:
-            await asyncio.shield(machine.end())
+            return cls(await asyncio.shield(creating), plan)
+        except asyncio.CancelledError:  # a request that is cut off may have made one all the same
+            with suppress(Exception):
+                await cls(await creating, plan).end()
             raise
-        return machine
+
+    async def prepare(self) -> None:
+        """Bring it what guests need; where that fails, it is ended.
+
+        Raises:
+            Exception: what the SDK raises.
+        """
+        try:
+            await self._prepare()
+        except BaseException:
+            await asyncio.shield(self.end())
+            raise
 
     async def _prepare(self) -> None:
         path, text = relay_source()
@@ -201,11 +217,21 @@ class Machine:
 
     async def upload(self, path: str, data: bytes) -> None:
         """Write a file below the relay's working directory."""
-        await self._sandbox.files.write(f"~/{path}", data, user=USER, request_timeout=60, use_octet_stream=True)
+        await self._sandbox.files.write(f"~/{path}", data, user=USER, request_timeout=TRANSFER, use_octet_stream=True)
 
-    async def download(self, path: str) -> bytes:
-        """Read a file below the relay's working directory."""
-        return bytes(await self._sandbox.files.read(f"~/{path}", format="bytes", user=USER, request_timeout=60))
+    async def download(self, path: str, most: int) -> bytes:
+        """Read a file below the relay's working directory; of one that is larger, the beginning and some more."""
+        data = bytearray()
+        async with asyncio.timeout(TRANSFER):
+            stream = await self._sandbox.files.read(f"~/{path}", format="stream", user=USER, request_timeout=TRANSFER)
+            try:
+                async for piece in stream:
+                    data += piece
+                    if len(data) > most:
+                        break
+            finally:
+                await leave(stream, closing="aclose")
+        return bytes(data)
 
     async def keep(self) -> None:
         """Let it live for another `timeout` seconds."""
@@ -223,15 +249,10 @@ class Machine:
     async def end(self) -> None:
         """End it, as far as it can be reached; its timeout ends it otherwise."""
         self.gone = True
-        for attempt in range(3):
-            try:
-                await self._sandbox.kill(request_timeout=10)
-            except Exception as error:  # noqa: BLE001 - there is nobody to tell, and a limit of its own
-                logger.debug("E2B sandbox %s could not be ended: %s", self.id, error)
-                await asyncio.sleep(0.2 * attempt)
-            else:
-                return
-        logger.warning("E2B sandbox %s could not be ended; it ends by itself in %s s", self.id, self._plan.timeout)
+        then = "pauses" if self._plan.idle == "pause" else "ends"
+        await end(
+            lambda: self._sandbox.kill(request_timeout=10), self.id, f"it {then} by itself in {self._plan.timeout} s"
+        )
 
     def _complain(self, text: str) -> None:
         logger.debug("E2B sandbox %s: the relay says: %s", self.id, text[-TAIL:])
@@ -252,6 +273,19 @@ class _Requests:
     async def close(self) -> None:
         with suppress(Exception):
             await self._handle.close_stdin()
+
+
+async def end(kill: Callable[[], Coroutine[Any, Any, object]], id: str, otherwise: str) -> None:
+    """End a sandbox, and say what becomes of it where that does not work."""
+    for attempt in range(3):
+        try:
+            await kill()
+        except Exception as error:  # noqa: BLE001 - there is nobody to tell
+            logger.debug("E2B sandbox %s could not be ended: %s", id, error)
+            await asyncio.sleep(0.2 * attempt)
+        else:
+            return
+    logger.warning("E2B sandbox %s could not be ended; %s", id, otherwise)
 
 
 def command(order: Mapping[str, Any]) -> str:

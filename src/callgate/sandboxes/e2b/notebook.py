@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
+from callgate.codec import JSON
 from callgate.limits import Limits
 from callgate.room import most_of
 from callgate.sandboxes import bundle
@@ -29,10 +30,18 @@ __all__ = ["Notebook"]
 logger = logging.getLogger("callgate")
 
 _END = b'{"end":'
+OUTPUTS = 16
+"""Times the limit of output, at which a program is ended."""
+KEPT = 500
+"""Bytes that anything shown or printed takes besides its characters."""
 _SHOWN = (("png", "png"), ("jpeg", "jpg"), ("pdf", "pdf"))
 """Forms of a result that come as base64, and how their files end."""
 _WRITTEN = (("svg", "svg"), ("html", "html"), ("latex", "tex"), ("markdown", "md"))
 """Forms that come as text."""
+
+
+class _TooMuch(Exception):
+    """The kernel shows more than the host keeps. Its text is the limit."""
 
 
 class Notebook:
@@ -50,8 +59,11 @@ class Notebook:
         self._context: Any = None
         self._running: asyncio.Task[Any] | None = None
         self._buffer = bytearray()
-        self._ended = False
+        self._ended = self._refused = False
+        self._most = most_of(limits.frame_mb)
         self._results: list[Any] = []
+        self._left = {"disk_mb": 2 * limits.disk_mb << 20, "output_kb": OUTPUTS * limits.output_kb << 10}
+        """Characters that may yet be shown, and printed past the program's own output: the SDK keeps them all."""
 
     async def open(self, machine: Machine, path: str) -> None:
         """Have a kernel run the bridge to the relay that listens at a path."""
@@ -60,7 +72,14 @@ class Notebook:
         self._results.clear()
         self._context = await machine.notebook.create_code_context(language="python")
         self._running = asyncio.get_running_loop().create_task(
-            machine.notebook.run_code(_cell(path), context=self._context, on_result=self._results.append, timeout=0)
+            machine.notebook.run_code(
+                _cell(path),
+                context=self._context,
+                on_result=self._shown,
+                on_stdout=self._printed,
+                on_stderr=self._printed,
+                timeout=0,
+            )
         )
         self._running.add_done_callback(self._finished)
 
@@ -75,12 +94,17 @@ class Notebook:
         self._context = None
 
     def said(self, data: bytes) -> bool:
-        """Pass on what the program said, all but its end."""
+        """Pass on what the program said, all but its end; and what it must not say, for others to refuse."""
+        if self._refused:
+            return False
         self._buffer += data
         at = 0
         while len(self._buffer) - at >= HEADER:
-            stop = at + HEADER + int.from_bytes(self._buffer[at : at + HEADER], "big")
-            if self._buffer.startswith(_END, at + HEADER) or stop > len(self._buffer):
+            size = int.from_bytes(self._buffer[at : at + HEADER], "big")
+            stop, ends = at + HEADER + size, self._buffer.startswith(_END, at + HEADER)
+            if size > self._most or (ends and stop < len(self._buffer)):
+                at = len(self._buffer)
+            if ends or stop > len(self._buffer):
                 break
             at = stop
         if not at:
@@ -91,6 +115,8 @@ class Notebook:
 
     def over(self, lost: bool) -> None:
         """Hear that the program, or its sandbox, is gone; the end waits for what the kernel still shows."""
+        if self._refused:
+            return
         if lost:
             self._tell(True)
             return
@@ -101,8 +127,37 @@ class Notebook:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.debug("run_code: %s: %s", type(error).__name__, error)
+            if isinstance(error, _TooMuch):
+                self._refuse(str(error))
         if self._ended and not task.cancelled():
             self._conclude()
+
+    def _shown(self, result: Any) -> None:
+        parts: dict[str, object] = cast("Any", vars(result))
+        self._take("disk_mb", sum(len(one) for one in parts.values() if isinstance(one, str)))
+        self._results.append(result)
+
+    def _printed(self, message: Any) -> None:
+        self._take("output_kb", len(message.line))
+
+    def _take(self, limit: str, size: int) -> None:
+        self._left[limit] -= size + KEPT
+        if self._left[limit] < 0:
+            raise _TooMuch(limit)
+
+    def _refuse(self, limit: str) -> None:
+        """End the program, whatever it says besides."""
+        self._refused = True
+        self._buffer.clear()
+        self._results.clear()
+        told: dict[str, JSON] = {
+            "type": "LimitExceeded",
+            "text": "the notebook shows more than this limit",
+            "line": None,
+            "trace": [],
+        }
+        self._deliver(frame({"end": {"value": None, "error": {**told, "limit": limit}, "printed": 0}}))
+        self._tell(False)
 
     def _conclude(self) -> None:
         shown = b"".join(self._files()) if self._buffer else b""

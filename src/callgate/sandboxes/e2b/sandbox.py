@@ -7,9 +7,10 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
+from concurrent.futures import CancelledError, Future
 from typing import Any, Literal, Self
 
-from callgate.errors import LimitExceeded, SandboxUnavailable, UsageError
+from callgate.errors import LimitExceeded, SandboxLost, SandboxUnavailable, UsageError
 from callgate.limits import Limits
 from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.engine import Engine
@@ -103,7 +104,7 @@ class E2BSandbox:
         self._seats = Seats(guests)
         self._lock = threading.Lock()
         self._engine: Engine | None = None
-        self._end: weakref.finalize[..., Any] | None = None
+        self._begin_anew()
         self._closed = False
         forks.watch(self)
 
@@ -139,45 +140,58 @@ class E2BSandbox:
             LimitExceeded: with limit "guests", if as many programs as may run are running and none ends in time, or if
                 E2B has no more sandboxes for this account. Nothing ran.
             SandboxUnavailable: if there is no SDK, no account, or no sandbox as it was asked for.
-            SandboxLost: if E2B cannot be reached.
+            SandboxLost: if E2B cannot be reached, or this object is closed meanwhile.
             UsageError: if this object is closed.
         """
-        engine = self._running()
+        self._running()
         if not self._seats.take(limits.seconds):
             raise self._full(limits)
-        guest = E2BGuest(engine, limits, self._seats.give_back)
-        future = engine.submit(engine.begin(guest.session))
+        guest, begun = self._begin(limits)
         try:
-            future.result()
-        except BaseException:
-            future.cancel()
+            begun.result()
+        except BaseException as error:  # what was begun goes on: a request that is cut off may have made a sandbox
             guest.kill()
+            if isinstance(error, CancelledError):
+                raise _closed_meanwhile() from None
             raise
         return guest
 
     async def astart(self, limits: Limits) -> E2BGuest:
         """The awaitable twin of `start`. Cancelled, it leaves no guest behind."""
-        engine = self._running()
+        self._running()
         if not await self._seats.atake(limits.seconds):
             raise self._full(limits)
-        guest = E2BGuest(engine, limits, self._seats.give_back)
-        started: asyncio.Future[None] = asyncio.wrap_future(engine.submit(engine.begin(guest.session)))
+        guest, begun = self._begin(limits)
+        started: asyncio.Future[None] = asyncio.wrap_future(begun)
         try:
-            # What the SDK has begun is better finished: a request that is cut off may have made a sandbox.
-            await asyncio.shield(started)
+            await asyncio.shield(started)  # see `start`
         except BaseException:
             started.add_done_callback(_heard)
             guest.kill()
+            task = asyncio.current_task()
+            if begun.cancelled() and not (task is not None and task.cancelling()):
+                raise _closed_meanwhile() from None
             raise
         return guest
+
+    def _begin(self, limits: Limits) -> tuple[E2BGuest, Future[None]]:
+        """Begin a guest in the seat that was taken. It has the seat until it is killed and its start is over."""
+        seats = self._seats
+        try:
+            engine = self._running()
+            guest = E2BGuest(engine, limits, lambda: begun.add_done_callback(lambda _: seats.give_back()))
+            begun: Future[None] = engine.submit(engine.begin(guest.session))
+        except BaseException:
+            seats.give_back()
+            raise
+        return guest, begun
 
     def close(self) -> None:
         """End every guest and the sandbox. Does nothing the second time; `start` is a UsageError afterwards."""
         with self._lock:
             self._closed = True
             engine, self._engine = self._engine, None
-            if self._end is not None:
-                self._end.detach()
+            self._end.detach()
         if engine is not None:
             engine.close()
         self._seats.let_in()
@@ -192,10 +206,14 @@ class E2BSandbox:
         """In a forked child: start over, with a sandbox of this process's own."""
         self._lock = threading.Lock()
         self._engine = None
-        if self._end is not None:
-            self._end.detach()
-            self._end = None
+        self._end.detach()
+        self._begin_anew()
         self._seats = Seats(self._guests)
+
+    def _begin_anew(self) -> None:
+        # From now on, and not from the first program on: that may come when the interpreter already exits.
+        self._engines: list[Engine] = []
+        self._end = weakref.finalize(self, _close_all, self._engines)
 
     def _running(self) -> Engine:
         with self._lock:
@@ -204,7 +222,7 @@ class E2BSandbox:
             if self._engine is None:
                 self.check()
                 self._engine = Engine(self._plan, self._timing, self._idle_seconds)
-                self._end = weakref.finalize(self, self._engine.close)
+                self._engines.append(self._engine)
             return self._engine
 
     def _full(self, limits: Limits) -> LimitExceeded:
@@ -216,3 +234,12 @@ def _heard(start: asyncio.Future[None]) -> None:
     """Keep asyncio from complaining of a start that nobody waits for any more."""
     if not start.cancelled():
         start.exception()
+
+
+def _close_all(engines: list[Engine]) -> None:
+    for one in engines:
+        one.close()
+
+
+def _closed_meanwhile() -> SandboxLost:
+    return SandboxLost("this sandbox was closed while a guest was started")

@@ -68,12 +68,15 @@ class Session:
         self._recovering: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._done = False
+        self._used = 0.0
         self._room = asyncio.Event()
 
     @property
     def cpu(self) -> float:
-        """Processor seconds of the guest, as last told."""
-        return self._wire.cpu if self._wire is not None else 0.0
+        """Processor seconds of the guest, as last told; never less than before, whatever a new guest says."""
+        if self._wire is not None:
+            self._used = max(self._used, self._wire.cpu)
+        return self._used
 
     @property
     def read(self) -> int:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from callgate.sandboxes.channel import running_loop
 
 __all__ = ["SharedLoop"]
+
+T = TypeVar("T")
 
 ABSENCE = 0.005
 """Seconds without a turn after which the loop's own thread runs it again."""
@@ -30,12 +34,17 @@ class SharedLoop:
         self.loop = asyncio.SelectorEventLoop()
         self._running = threading.Lock()
         """Held by whoever runs it."""
+        self._runner: int | None = None
+        """The thread that does."""
         self._turns = 0
         self._back = threading.Event()
         """Its own thread is to look whether it runs the loop."""
         self._asleep = False
         """Whether its own thread has to be told of the end of a turn."""
         self._closed = False
+        self._gate = threading.RLock()  # garbage that is collected beneath it may close this
+        self._over = False
+        """Whether it takes nothing more."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -46,6 +55,25 @@ class SharedLoop:
             self.loop.call_soon_threadsafe(work, *arguments)
         if not running:
             self._back.set()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop, from any thread.
+
+        Raises:
+            RuntimeError: if it is closed.
+        """
+        with self._gate:
+            if self._over:
+                work.close()
+                raise RuntimeError("the loop is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        self.call_back()
+        return future
+
+    @property
+    def mine(self) -> bool:
+        """Whether this very thread runs it, or is about to."""
+        return self._runner == threading.get_ident()
 
     def at_once(self, work: Callable[[], object]) -> None:
         """Do something on the loop, from it or from any thread."""
@@ -62,6 +90,7 @@ class SharedLoop:
         if running_loop() is not None or not self._running.acquire(blocking=False):
             self.post(work)
             return
+        self._runner = threading.get_ident()
         try:
             if not self._closed:
                 work()
@@ -84,6 +113,7 @@ class SharedLoop:
             or not self._running.acquire(blocking=False)
         ):
             return False
+        self._runner = threading.get_ident()
         try:
             if self._closed:
                 return False
@@ -103,6 +133,7 @@ class SharedLoop:
 
     def _leave(self) -> None:
         self._turns += 1
+        self._runner = None
         self._running.release()
         if self._asleep:
             self._back.set()
@@ -123,11 +154,17 @@ class SharedLoop:
         asyncio.set_event_loop(self.loop)
         while not self._closed:
             with self._running:
+                self._runner = threading.get_ident()
                 if not self._closed:
                     self.loop.run_forever()
+                self._runner = None
             self._stay_away()
         with self._running:
+            self._runner = threading.get_ident()
+            with self._gate:
+                self._over = True
             try:
+                self.loop.run_until_complete(_cancel_all())
                 self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             finally:
                 self.loop.close()
@@ -150,3 +187,11 @@ class SharedLoop:
                 self._back.clear()
         self._asleep = False
         return long
+
+
+async def _cancel_all() -> None:
+    me = asyncio.current_task()
+    rest = [task for task in asyncio.all_tasks() if task is not me]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)

@@ -8,7 +8,6 @@ guest's end, or that nothing can be heard any more.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections import deque
@@ -238,8 +237,8 @@ class Wire:
         if packet.kind == PING:
             with suppress(ValueError):
                 self.cpu = float(packet.text)
-        elif packet.kind == ACK and packet.text:
-            self._unread = int(packet.text)
+        elif packet.kind == ACK and packet.text.isdecimal():
+            self._unread = int(packet.text[:16])
         elif packet.kind == HELLO and packet.text == self._nonce:
             self._nonce = ""
             self._say(*window.missing())
@@ -258,8 +257,9 @@ class Wire:
         self._owe(len(packet.text))
         if packet.kind == DATA:
             return self._arrived(packets.unpack(packet.text))
-        told = json.loads(packet.text)
-        if packet.kind == READY and not self._ready.done():
+        if (told := packets.told(packet.text)) is None:
+            self._fail(machine=False)  # a program may have become its relay
+        elif packet.kind == READY and not self._ready.done():
             self._ready.set_result(told)
         elif packet.kind == ENDED:
             self.cpu = max(self.cpu, told["cpu"])
@@ -268,16 +268,17 @@ class Wire:
         return None
 
     async def _fetch(self, packet: packets.Packet) -> None:
-        path, _, size = packet.text.rpartition(" ")
-        if not path.startswith(f"{packets.EXCHANGE}/") or ".." in path or int(size) > self.machine.frame_most:
+        if (named := packets.file_of(packet.text, self.machine.frame_most)) is None:
             self._fail(machine=False)
             return
         try:
-            data = await self.machine.download(path)
+            data = await self.machine.download(*named)
         except Exception as error:  # noqa: BLE001
             self._trouble(error)
             return
-        if len(data) != int(size):
+        if len(data) > named[1]:
+            self._fail(machine=False)
+        elif len(data) < named[1]:
             self._hello()
         elif self._window.next(packet.number):
             self._owe(ACK_BYTES)

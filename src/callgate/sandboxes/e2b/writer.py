@@ -83,7 +83,7 @@ class Writer:
         return data
 
 
-async def leave(stream: Any, seconds: float = 2.0) -> None:
+async def leave(stream: Any, seconds: float = 2.0, *, closing: str = "close") -> None:
     """Close a stream, if it can be."""
     with suppress(Exception):  # it is over either way
-        await asyncio.wait_for(stream.close(), seconds)
+        await asyncio.wait_for(getattr(stream, closing)(), seconds)

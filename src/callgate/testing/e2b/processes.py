@@ -164,6 +164,8 @@ class Processes(Process):
         config = request.process
         if config is None:
             raise ConnectError(Code.INVALID_ARGUMENT, "no process")
+        if self._closed:
+            raise ConnectError(Code.NOT_FOUND, "the sandbox is over")
         wants_input = request.stdin if request.has_field("stdin") else True
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(

@@ -18,9 +18,10 @@ number that arrived, the other side sends whatever is missing.
 
 from __future__ import annotations
 
+import json
 from binascii import Error, a2b_base64, b2a_base64
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 HELLO, ACK, DATA, FILE, PING, QUIT, READY, ENDED = "h", "a", "d", "f", "p", "x", "r", "e"
@@ -30,6 +31,8 @@ PIECE = 1 << 16
 """Bytes of the channel in one packet."""
 BY_FILE = 1 << 18
 """Bytes from which on a frame goes by file."""
+LONGEST = 1 << 18
+"""Bytes of a line; one that is longer counts as torn before its end is there."""
 EXCHANGE = "callgate-exchange"
 """Where such files lie, below the relay's working directory."""
 
@@ -74,6 +77,22 @@ def unpack(text: str) -> bytes:
         return b""
 
 
+def file_of(text: str, most: int) -> tuple[str, int] | None:
+    """Return path and size of a `FILE`; None where no such file is exchanged."""
+    path, _, size = text.rpartition(" ")
+    fits = size.isdecimal() and len(size) < 16 and int(size) <= most
+    return (path, int(size)) if fits and path.startswith(f"{EXCHANGE}/") and ".." not in path else None
+
+
+def told(text: str) -> dict[str, Any] | None:
+    """Return the JSON object of a `READY` or an `ENDED`, with its "cpu" as a number; None where it is none."""
+    try:
+        found: dict[str, Any] = dict(json.loads(text))
+        return {**found, "cpu": float(found.get("cpu", 0.0))}
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None
+
+
 class Lines:
     """Cuts what arrives into packets."""
 
@@ -82,7 +101,8 @@ class Lines:
 
     def feed(self, data: bytes) -> list[Packet]:
         """Return the packets that data completes."""
-        *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
+        *lines, rest = (self._rest + data if self._rest else data).split(b"\n")
+        self._rest = rest if len(rest) <= LONGEST else b""
         return [packet for line in lines if (packet := read(line)) is not None]
 
 
