@@ -48,7 +48,7 @@ def test_programs_have_a_user_and_files_of_their_own(tmp_path: Path) -> None:
     first, second = told["values"]
     assert first["user"] != second["user"]
     for value in (first, second):
-        assert value["user"] >= 60_000
+        assert value["user"] >= 100_000
         assert (value["capabilities"], value["no_new_privs"]) == (0, "1")
         assert value["found"] == [[], []]
         assert value["full"] == "No space left on device"

@@ -29,7 +29,8 @@ _CLONE_NEWNS, _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SIGKILL = 9
 _MIB = 1 << 20
-_USERS = 60_000
+_USERS = 100_000
+"""Numbers of users from here on are nobody else's."""
 _DESCRIPTORS = 256
 _STACK = 8 << 20
 _MORE_THREADS = 32
@@ -120,7 +121,7 @@ def _confine(place: Place, limits: dict[str, Any], guest: Any) -> None:
     os.setsid()
     if place.isolated:
         _own_files(libc, place.folder, limits["disk_mb"])
-        _own_user()
+        _own_user(os.getpid())
         # Changing the user made the kernel forget whose death ends it.
         _ask(libc, "prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
         _ask(libc, "prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -149,12 +150,24 @@ def _own_files(libc: Any, folder: str, disk_mb: int) -> None:
         _ask(libc, "mount", f"{folder}/{name}".encode(), path.encode(), None, _MS_BIND, None)
 
 
-def _own_user() -> None:
-    """Become a user that no other guest is, and nobody."""
-    user = _USERS + os.getpid() % 5_000
+def _own_user(pid: int) -> None:
+    """Become the user of a guest: no other one is that user."""
+    user = _USERS + pid
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
+
+
+def end_user(pid: int) -> None:
+    """End every process of a guest's user, also those that left its group."""
+    ender = os.fork()
+    if not ender:
+        try:
+            _own_user(pid)
+            os.kill(-1, _SIGKILL)  # all that this user may end, but for this process
+        finally:
+            os._exit(0)
+    os.waitpid(ender, 0)
 
 
 def _limit(limits: dict[str, Any]) -> None:

@@ -317,10 +317,13 @@ class Relay:
             return 0.0
 
     def _kill(self) -> None:
+        if self._pid is None:
+            return
         for kill in (os.killpg, os.kill):
-            if self._pid is not None:
-                with contextlib.suppress(OSError):
-                    kill(self._pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                kill(self._pid, signal.SIGKILL)
+        if self._place.isolated:
+            confine.end_user(self._pid)
 
     def _quit(self) -> NoReturn:
         if not self._gone and self._pid is not None:
