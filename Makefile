@@ -9,11 +9,11 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: help demo test test-mcp lint types attacks bench soak journals clean
+.PHONY: help demo test test-mcp test-lowest test-newest lint types attacks bench soak journals clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls, by code, and by what `auto` chooses
 	@$(BIN)/python examples/flights.py
@@ -26,6 +26,15 @@ test: lint types ## lint, types and tests; what CI runs
 test-mcp: .venv-mcp/.dev ## tools of MCP servers in LlamaIndex, whose adapter excludes that of LangChain; part of `test`
 	@echo "== tests of MCP in LlamaIndex"
 	@.venv-mcp/bin/python -m pytest -q tests/llama_index_adapter/test_mcp.py
+
+# Old releases have no wheels for the newest Python.
+test-lowest: ## what depends on frameworks, with the oldest versions of them that pyproject.toml allows
+	@PYTHON="$${PYTHON:-python3.11 python3.12 python3}" $(MAKE) -s VENV=.venv-lowest .venv-lowest/bin/uv
+	@.venv-lowest/bin/python tests/versions.py lowest
+
+test-newest: ## the same with the newest releases; names those that something holds back
+	@$(MAKE) -s VENV=.venv-newest .venv-newest/bin/uv
+	@.venv-newest/bin/python tests/versions.py newest
 
 lint: $(VENV)/.dev ## ruff: rules and formatting
 	@echo "== lint"
@@ -42,6 +51,7 @@ bench: $(VENV)/.bench ## what callgate costs and what code saves, against baseli
 	@$(BIN)/python benchmarks/overhead.py
 	@$(BIN)/python benchmarks/sandbox.py
 	@$(BIN)/python benchmarks/durable.py
+	@$(BIN)/python benchmarks/cloud.py
 	@$(BIN)/python benchmarks/bfcl.py
 	@$(BIN)/python benchmarks/tau.py
 	@$(BIN)/python benchmarks/vendors.py
@@ -56,7 +66,7 @@ journals: $(VENV)/.dev ## record anew the journals that the tests replay; see te
 	@PYTHONPATH=src:adapters:tests $(BIN)/python tests/recorded.py
 
 clean: ## remove the environments and caches
-	rm -rf $(VENV) .venv-mcp .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-mcp .venv-lowest .venv-newest .pytest_cache .ruff_cache .hypothesis
 
 # The stamps are newer than pyproject.toml once what it asks for is installed.
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
@@ -83,6 +93,9 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and the demo's data into $(VENV) (about a minute)"
 	@$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
+
+$(BIN)/uv: | $(BIN)/python
+	@$(PIP_INSTALL) uv
 
 $(BIN)/python:
 	@for python in $${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3}; do \

@@ -3,18 +3,24 @@
     python benchmarks/cloud.py [--json] [--rounds 7]
 
 The echo is the least that the SDK can do: a line into a process's input by `stream_input`, and the same line back by
-`on_stdout`, from a process that does nothing else. An inner call is a tool that returns its argument, timed from one
-call of it to the next, so everything is in it: the program, the relay, the packets, the gate and the journal. Both go
-through the same server, which runs in a process of its own. Rounds are interleaved, and medians are compared.
+`on_stdout`, from a process that does nothing else. It is as long as what an inner call sends, and made by the client
+for event loops, whose calls E2BSandbox makes for threads, too; the client for threads is shown beside it. An inner call
+is a tool that returns its argument, timed from one call of it to the next, so everything is in it: the program, the
+relay, the packets, the gate and the journal. All go through the same server, which runs in a process of its own. Rounds
+are interleaved, and medians are compared.
+
+An inner call in FakeSandbox is the same program and the same gate over a socket: what no wire can take away.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,6 +32,7 @@ from figures import Fact, Samples, Table, expect, parser, report, rows
 
 from callgate import CodeRunner, Limits, Tool
 from callgate.sandboxes.e2b import E2BSandbox
+from callgate.testing import FakeSandbox
 
 CALLS = 400
 LARGE = 100_000
@@ -35,6 +42,9 @@ ECHO = "import sys\nfor line in sys.stdin: sys.stdout.write(line); sys.stdout.fl
 TABLE: Table = (
     ("an inner call, threads", "threads", "echo by the SDK alone", "echo", 1.5, False),
     ("an inner call, event loop", "loop", "echo by the SDK alone", "echo", 1.5, False),
+    ("... in FakeSandbox, threads", "fake threads", "echo by the SDK alone", "echo", None, False),
+    ("... in FakeSandbox, event loop", "fake loop", "echo by the SDK alone", "echo", None, False),
+    ("echo by the SDK for threads", "sync echo", "echo by the SDK alone", "echo", None, False),
     ("an inner call with 100 kB", "large", "echo of 100 kB by the SDK", "large echo", None, False),
     ("a program, sandbox running", "program", "a command by the SDK", "command", None, False),
 )
@@ -114,6 +124,37 @@ async def echoes(options: dict[str, str], count: int, size: int) -> float:
         await sandbox.kill()
 
 
+def sync_echoes(options: dict[str, str], count: int, size: int) -> float:
+    """Return the seconds that one echo takes by the client for threads, which sends what an iterator yields."""
+    sandbox = E2B(**options).Sandbox.create("base", timeout=120)
+    line, lines = "x" * size + "\n", queue.SimpleQueue[str | None]()
+    try:
+        handle = sandbox.commands.run(
+            f"exec python3 -u -S -c '{ECHO}'", background=True, stdin=True, timeout=0, retain_output=False
+        )
+        pid = handle.pid
+        sending = threading.Thread(
+            target=lambda: sandbox.commands.stream_input(pid, iter(lines.get, None), timeout=0), daemon=True
+        )
+        sending.start()
+        heard = iter(handle)
+        began = 0.0
+        for number in range(-10, count):
+            if not number:
+                began = time.perf_counter()
+            lines.put(line)
+            missing = len(line)
+            while missing:
+                missing -= len(next(heard)[0] or "")
+        took = (time.perf_counter() - began) / count
+        lines.put(None)
+        sending.join()
+        handle.close_stdin()
+        return took
+    finally:
+        sandbox.kill()
+
+
 def command(options: dict[str, str]) -> float:
     """Return the seconds of a command that runs a Python that does nothing."""
     sandbox = E2B(**options).Sandbox.create("base", timeout=120)
@@ -132,14 +173,15 @@ def measure(options: dict[str, str], sandbox: E2BSandbox, rounds: int) -> Sample
     """Measure everything, so many times, in turns."""
     took, samples = Took(), Samples(list)
     runner = CodeRunner([took.tool], sandbox=sandbox, limits=Limits(calls=CALLS))
+    here = CodeRunner([took.tool], sandbox=FakeSandbox(), limits=Limits(calls=CALLS))
 
-    def ran(program: str) -> float:
-        outcome = runner.run(program)
+    def ran(by: CodeRunner, program: str) -> float:
+        outcome = by.run(program)
         expect(outcome.status, "completed", outcome.text)
         return took.each()
 
-    async def aran(program: str) -> float:
-        outcome = await runner.arun(program)
+    async def aran(by: CodeRunner, program: str) -> float:
+        outcome = await by.arun(program)
         expect(outcome.status, "completed", outcome.text)
         return took.each()
 
@@ -149,13 +191,17 @@ def measure(options: dict[str, str], sandbox: E2BSandbox, rounds: int) -> Sample
         expect(outcome.value, 1, outcome.text)
         return time.perf_counter() - began
 
+    short = PROGRAM.format(CALLS, 0)
     for number in range(rounds + 1):
         found = {
             "echo": asyncio.run(echoes(options, CALLS, 60)),
-            "threads": ran(PROGRAM.format(CALLS, 0)),
-            "loop": asyncio.run(aran(PROGRAM.format(CALLS, 0))),
+            "threads": ran(runner, short),
+            "loop": asyncio.run(aran(runner, short)),
+            "fake threads": ran(here, short),
+            "fake loop": asyncio.run(aran(here, short)),
+            "sync echo": sync_echoes(options, CALLS, 60),
             "large echo": asyncio.run(echoes(options, 40, LARGE)),
-            "large": ran(PROGRAM.format(40, LARGE)),
+            "large": ran(runner, PROGRAM.format(40, LARGE)),
             "program": statistics.median(empty() for _ in range(4)),
             "command": command(options),
         }

@@ -63,7 +63,8 @@ told
 
 
 def example(name: str) -> str:
-    """Run an example and return what it printed."""
+    """Run an example, which is short, and return what it printed."""
+    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) <= 40
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "adapters")])
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name)],

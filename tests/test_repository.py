@@ -87,8 +87,9 @@ def has(module: ModuleType, name: str) -> bool:
     """Say whether a module has a name, or would have it if the framework it is loaded with were installed."""
     try:
         return hasattr(module, name)
-    except ModuleNotFoundError as error:
-        return (error.name or "").startswith(FRAMEWORKS)
+    except ImportError as error:  # of the framework itself, or of an adapter that says which extra to install
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        return isinstance(missing, ModuleNotFoundError) and (missing.name or "").startswith(FRAMEWORKS)
 
 
 @pytest.mark.parametrize("package", ["callgate", "callgate.sandboxes", "callgate.testing"])

@@ -54,7 +54,8 @@ class CodeActMiddleware(AgentMiddleware[Any, Any, Any]):
 
     On each turn the model is shown what the mode, the route or the router says: the agent's tools, `execute_code`, or
     both. Tools of providers (dicts), and those that other middleware adds for a turn, are always shown. A turn on which
-    middleware before this one hides one of the agent's tools is json: a program could call it all the same.
+    middleware before this one hides one of the agent's tools is json, and no program runs: it could call it all the
+    same. What stands after this one and hides tools hides them from no program, unless it refuses their calls, too.
     In mode "json" requests, answers and messages are those of an agent without this middleware; of a turn for which the
     router chose json, the message says so in its `response_metadata`.
 

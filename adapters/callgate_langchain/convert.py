@@ -34,7 +34,7 @@ def from_langchain(
             theirs: there, tools whose names clash are called `<source>_<name>`.
         effects: tool name to "read", "idempotent" or "write". Where it says nothing: the tool's
             `metadata={"callgate": {"effect": ...}}`, else MCP's annotations (readOnlyHint is read, idempotentHint is
-            idempotent), else write.
+            idempotent), else write. Annotations are what a server claims: name here what you do not take its word for.
 
     `metadata={"callgate": {...}}` may also hold `record` and `reconcile`, see `Tool`, and `output_schema`: the JSON
     Schema of what the tool returns, or its type. Without, it is the return annotation, or what an MCP server says.
@@ -74,15 +74,19 @@ def _neutral(tool: BaseTool, effect: Effect | None) -> Tool:
         with capture(call.id) as captured:
             try:
                 return _value(stand_in.invoke(request(call)), captured, call)
-            except (ToolException, pydantic.ValidationError) as error:
-                raise _failed(error) from error
+            except Exception as error:
+                if (told := _told(error, call)) is None:
+                    raise
+                raise told from error
 
     async def ainvoke(call: Call) -> Any:
         with capture(call.id) as captured:
             try:
                 return _value(await stand_in.ainvoke(request(call)), captured, call)
-            except (ToolException, pydantic.ValidationError) as error:
-                raise _failed(error) from error
+            except Exception as error:
+                if (told := _told(error, call)) is None:
+                    raise
+                raise told from error
 
     declared = _declared(tool)
     async_only = getattr(tool, "coroutine", None) is not None and getattr(tool, "func", None) is None
@@ -106,10 +110,19 @@ def _value(message: Any, captured: Capture, call: Call) -> Any:
     return captured.value(message)
 
 
-def _failed(error: Exception) -> ToolFailed:
-    """Return what a program may read of an error that is meant to be read."""
-    if not isinstance(error, pydantic.ValidationError):
+def _told(error: Exception, call: Call) -> Exception | None:
+    """Return what a program may read of an error that is meant to be read; None of any other.
+
+    A question of a tool to a human is no error that a program could catch: nobody would be asked.
+    """
+    if any((one.__module__, one.__name__) == ("langgraph.errors", "GraphBubbleUp") for one in type(error).__mro__):
+        return UsageError(
+            f"{call.tool} leaves its node or asks a human (interrupt): use callgate_langgraph.CodeActNode"
+        )
+    if isinstance(error, ToolException):
         return ToolFailed(str(error))
+    if not isinstance(error, pydantic.ValidationError):
+        return None
     parts = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
     return ToolFailed("invalid arguments: " + "; ".join(parts))
 

@@ -15,10 +15,13 @@ from callgate.costs import Tokens
 from callgate.history import Message, ModelCall, Role, SurfaceKind
 from callgate_langchain.guards import is_dict
 
-__all__ = ["RECORD", "history_of", "surface_of"]
+__all__ = ["INSTEAD_OF", "RECORD", "had_to_be_json", "history_of", "surface_of"]
 
 RECORD = "callgate"
 """The key of `AIMessage.response_metadata` that holds what the model was shown, and why."""
+
+INSTEAD_OF = "instead_of"
+"""The key of that record that holds what was set for a turn which could not have programs."""
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -100,6 +103,12 @@ def surface_of(message: AIMessage, tools: str | None = None) -> SurfaceKind | No
         return None
     kind = record.get("surface")
     return kind if kind in _KINDS else None
+
+
+def had_to_be_json(message: AIMessage) -> bool:
+    """Say whether a message is of a turn that was json although more was set: it could not have programs."""
+    record = message.response_metadata.get(RECORD)
+    return is_dict(record) and INSTEAD_OF in record
 
 
 def _usage(usage: UsageMetadata | None) -> Tokens | None:

@@ -67,7 +67,8 @@ def code_tool(
     """Return `execute_code` over some tools, as a tool like any other.
 
     It has no graph around it: tools that need state, a store or a runtime cannot be called, nothing can wait for a
-    human, and a program that a crash cut off is not gone on with. Where there is a graph, use
+    human, and a program that a crash cut off is not gone on with; one in which nobody knows whether a write happened
+    is lost. Where there is a graph, use
     `callgate_langgraph.CodeActNode` or `CodeActMiddleware`.
 
     The model is given the outcome's text, with status "error" if the program did not complete; `ToolMessage.artifact`

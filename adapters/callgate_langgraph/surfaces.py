@@ -24,7 +24,7 @@ from callgate.stubs import ArgumentProse
 from callgate.surface import definition, mixed_definition, warn_of_unknown_results
 from callgate.tokens import ApproximateTokens, TokenCounter
 from callgate_langchain.guards import is_list
-from callgate_langchain.history import history_of, surface_of
+from callgate_langchain.history import INSTEAD_OF, had_to_be_json, history_of, surface_of
 from callgate_langgraph.binding import SurfaceModel, bind_surfaces, tool_name
 from callgate_langgraph.modes import Modes, Wanted
 from callgate_langgraph.plain import may_be_plain
@@ -119,6 +119,8 @@ class Surfaces:
     ) -> bool:
         """Say whether the programs of a message run: whether its model was, or is, shown that it may write them.
 
+        What is set goes before what was shown, but for a turn that could not have programs.
+
         Args:
             config: of the run.
             state: returns the graph's state.
@@ -131,7 +133,7 @@ class Surfaces:
         """
         wanted = self._modes.wanted(config, state)
         if wanted.kind is not None:
-            return self._set(wanted).kind != "json"
+            return self._set(wanted).kind != "json" and (asking is None or not had_to_be_json(asking))
         recorded = None if asking is None else surface_of(asking)
         if recorded is not None:
             return recorded != "json" and self._modes.available(wanted.route)
@@ -202,14 +204,16 @@ class Surfaces:
         """
         not_asked: Mapping[SurfaceKind, str] = {} if writes_code else {"code": NO_WRITER, "mixed": NO_WRITER}
         surface, route = self.choose(config, state, lambda: self.history(input), {**unfit, **not_asked})
+        record = dict[str, str]()
         if surface.kind in unfit:
+            record = {INSTEAD_OF: surface.kind}
             surface = Surface(kind="json", reason=f"json: {unfit[surface.kind]}")
         if surface.kind != "json":
             self._warn()
         if surface.kind != self._last(input):
             event = {"surface": surface.kind, "reason": surface.reason, "route": route}
             tell({"type": "callgate.surface", **event})
-        return surface, {"surface": surface.kind, "reason": surface.reason, "tools": self._tools}
+        return surface, {**record, "surface": surface.kind, "reason": surface.reason, "tools": self._tools}
 
     def pinned(self, config: RunnableConfig, state: Callable[[], Any]) -> SurfaceKind | None:
         """Return the surface that the user has set for a run; None leaves it to the router.

@@ -37,7 +37,7 @@ def from_llama_index(
         tools: FunctionTools, QueryEngineTools and any others, ToolSpecs, or functions; or a mapping of sources to
             theirs: there, tools whose names clash are called `<source>_<name>`.
         effects: tool name to "read", "idempotent" or "write". Where it says nothing: what an MCP server claims, of
-            tools by `mcp_tools`, else write.
+            tools by `mcp_tools`, else write. Name here what you do not take a server's word for.
 
     Raises:
         UsageError: for two tools of one name, an effect of a tool that is not there, or a tool without a name.

@@ -36,31 +36,33 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCall:
-    """The tool call that a running step carries out."""
+    """What a running step carries out: a tool call, or anything else."""
 
     work: str
     """Names the work of the step: the same each time that it is entered anew, also from a serialised Context."""
     id: str
     """As the model gave it; "" where it gave none."""
     tool: str
-    """Its name."""
+    """Its name; "" where it is no tool call."""
     content: str
-    """A digest of the tool's name and the arguments."""
+    """A digest of the tool's name and the arguments, or the type of the event."""
 
 
 def current_call() -> StepCall | None:
-    """Return the call of the running step; None outside a step that carries out one."""
+    """Return what the running step carries out; None outside a step."""
     try:
         step = StepWorkerStateContextVar.get()
     except LookupError:
         return None
-    event = step.event
-    if not isinstance(event, ToolCall) or step.state.work_item_id is None:
+    event, work = step.event, step.state.work_item_id
+    if work is None:
         return None
+    if not isinstance(event, ToolCall):
+        return StepCall(work=work, id="", tool="", content=type(event).__name__)
     arguments: object = cast("Any", event).tool_kwargs
     content = json.dumps([event.tool_name, arguments], sort_keys=True, default=str)
     return StepCall(
-        work=step.state.work_item_id,
+        work=work,
         id="" if event.tool_id == event.tool_name else event.tool_id,  # what vendors without ids put there
         tool=event.tool_name,
         content=hashlib.sha256(content.encode()).hexdigest()[:16],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.metadata
 import threading
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from cloud.waiting import told, until
 from callgate import CodeRunner, LimitExceeded, Limits, SandboxUnavailable, Tool, UsageError, tool
 from callgate.sandboxes.base import Sandbox
 from callgate.sandboxes.e2b import E2BSandbox
+from callgate.sandboxes.e2b.guest import E2BGuest
+from callgate.sandboxes.e2b.machine import Machine
 from callgate.testing.e2b import LoopbackE2B
 
 
@@ -195,6 +198,43 @@ def test_an_idle_sandbox_is_ended_or_paused(server: LoopbackE2B, idle: str, stat
     assert server.sandboxes() == []
 
 
+def test_nobody_waits_for_the_end_of_an_idle_sandbox(server: LoopbackE2B, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending, go_on = threading.Event(), threading.Event()
+    end, in_time = Machine.end, list[bool]()
+
+    async def slowly(machine: Machine) -> None:
+        machine.gone = True
+        ending.set()
+        in_time.append(await asyncio.to_thread(go_on.wait, 10))
+        await end(machine)
+
+    monkeypatch.setattr(Machine, "end", slowly)
+    with E2BSandbox(**server.options, idle_seconds=0.1) as sandbox:
+        runner = CodeRunner([add], sandbox=sandbox)
+        runner.run(LOOP)
+        assert ending.wait(20)
+        try:
+            assert runner.run(LOOP).value == 190
+        finally:
+            go_on.set()
+    assert in_time[0], "the next program was made to wait"
+    assert server.made == 2
+    assert server.sandboxes() == []
+
+
+def test_who_waits_for_a_guest_hears_it_in_its_own_thread(sandbox: E2BSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set[str]()
+    deliver = E2BGuest._deliver
+
+    def delivered(guest: E2BGuest, data: bytes) -> bool:
+        names.add(threading.current_thread().name)
+        return deliver(guest, data)
+
+    monkeypatch.setattr(E2BGuest, "_deliver", delivered)
+    assert CodeRunner([add], sandbox=sandbox).run(LOOP).value == 190
+    assert names - {"callgate-e2b"}, names
+
+
 def test_a_sandbox_in_use_is_kept(server: LoopbackE2B) -> None:
     def asked() -> bool:
         return any(one.endswith("/timeout") for one in server.requests)
@@ -322,3 +362,10 @@ def test_packages_that_cannot_be_installed_are_named(server: LoopbackE2B, tmp_pa
         sandbox.start(Limits())
     assert refused.value.missing == ("nothing",)
     assert server.sandboxes() == []
+
+
+@pytest.mark.parametrize("version", ["1.11.0", "2.61.0"])
+def test_an_sdk_that_is_too_old_is_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"e2b": version}.__getitem__)
+    with pytest.raises(SandboxUnavailable, match=rf"version {version} .* too old: pip install 'callgate\[e2b\]'"):
+        CodeRunner([add], sandbox=E2BSandbox(api_key="k")).run(LOOP)

@@ -333,15 +333,17 @@ def test_a_model_that_writes_no_code_is_shown_json_in_auto_alone() -> None:
         assert model.tools_seen() == [shown]
 
 
-def test_a_turn_on_which_tools_are_hidden_is_json() -> None:
+@pytest.mark.parametrize("mode", ["code", "mixed"])
+def test_a_turn_on_which_tools_are_hidden_is_json(mode: str) -> None:
     @wrap_model_call
     def hiding(request: Any, handler: Any) -> Any:
         return handler(request.override(tools=[one for one in request.tools if one.name != "rows"]))
 
     model = model_of(asks(code("rows(count=1)")))
-    agent = create_agent(model, [add, rows], middleware=[hiding, code_act(mode="code")])
+    agent = create_agent(model, [add, rows], middleware=[hiding, code_act(mode=mode)])
     state = go(agent, use_async=False)
     assert model.tools_seen() == [["add"], ["add"]]
+    assert told(state) == ["Error: execute_code is not a valid tool, try one of [add, rows]."]  # it wrote one anyway
     assert record(state["messages"][1])["reason"] == "json: other middleware hides rows on this turn"
 
 

@@ -119,7 +119,7 @@ async def test_two_servers_with_clashing_names_are_both_reached(tmp_path: Path, 
 
 
 async def test_a_write_the_server_dies_in_is_asked_about_and_not_repeated(mortal: Shop) -> None:
-    given, saver = adapters.MultiServerMCPClient({"shop": connection(mortal, 0.5)}), InMemorySaver()
+    given, saver = adapters.MultiServerMCPClient({"shop": connection(mortal, 2.5)}), InMemorySaver()
     config: Any = {"configurable": {"thread_id": "1"}}
     async with mcp_tools(given) as tools:
         paused = await graph(tools, saver=saver).ainvoke(asks(STUBBORN), config)
@@ -135,16 +135,13 @@ async def test_a_write_the_server_dies_in_is_asked_about_and_not_repeated(mortal
     assert mortal.done == ["refund 13", "refund 5"]
 
 
+@pytest.mark.parametrize("mortal", ["stdio"], indirect=True)
 async def test_a_read_the_server_dies_in_is_an_error_of_the_program(mortal: Shop) -> None:
-    given = adapters.MultiServerMCPClient({"shop": connection(mortal, 0.5)})
-    async with mcp_tools(given) as tools:
-        first, second = told(await graph(tools).ainvoke(asks(READS)))
-    if mortal.transport == "stdio":
-        assert first == "the MCP server shop went away in the middle of the call"
-        assert second == "the MCP server shop is gone, and this session with it"
-    else:
-        assert first == "the MCP server shop did not answer in time"
-        assert second == "the MCP server shop went away in the middle of the call"
+    async with mcp_tools(client(shop=mortal)) as tools:
+        assert told(await graph(tools).ainvoke(asks(READS))) == [
+            "the MCP server shop went away in the middle of the call",
+            "the MCP server shop is gone, and this session with it",
+        ]
 
 
 async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:

@@ -9,6 +9,8 @@ import pytest
 from langchain.agents import create_agent
 from langchain_agents import SANDBOX, code_act, go, model_of, told
 from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import interrupt
 from langgraph_cases import add, asks, code, whole_state
 
 from callgate import Limits, MemoryJournal, UsageError
@@ -47,6 +49,20 @@ def test_it_lists_its_tools_and_takes_one_argument(use_async: bool) -> None:
     assert one.name == "execute_code"
     assert "price(item: str) -> float" in one.description
     assert list(one.args) == ["code"]
+
+
+@both_ways
+def test_no_program_catches_the_question_of_a_tool(use_async: bool) -> None:
+    @tool
+    def ask(question: str) -> str:
+        """Ask a human."""
+        return interrupt(question)
+
+    program = "try:\n    said = ask(question='sure?')\nexcept Exception:\n    said = 'swallowed'\nsaid"
+    agent = create_agent(model_of(asks(code(program))), [made([ask])], checkpointer=InMemorySaver())
+    (text,) = told(go(agent, use_async=use_async))
+    assert "ask leaves its node or asks a human (interrupt): use callgate_langgraph.CodeActNode" in text
+    assert "swallowed" not in text
 
 
 @both_ways

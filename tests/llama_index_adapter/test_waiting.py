@@ -14,7 +14,15 @@ import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.agent.workflow.workflow_events import ToolCallResult
 from llama_index.core.tools import FunctionTool
-from llama_index.core.workflow import Context, HumanResponseEvent, InputRequiredEvent
+from llama_index.core.workflow import (
+    Context,
+    HumanResponseEvent,
+    InputRequiredEvent,
+    StartEvent,
+    StopEvent,
+    Workflow,
+    step,
+)
 from llama_index_cases import agent, answered, approve, called, decide, program, restored, results, run, until_asked
 from llama_index_lives import live
 
@@ -461,3 +469,18 @@ async def test_what_a_memory_journal_holds_is_gone_with_it(sandbox: Sandbox) -> 
     one = agent(shop.tools, program(CODE), "done", interrupt_on={"pay": True}, journal=MemoryJournal(), sandbox=sandbox)
     await run(one, approve)
     assert shop.did == DONE
+
+
+async def test_a_step_of_any_workflow_may_wait(sandbox: Sandbox) -> None:
+    shop = Shop()
+    tool = code_tool(shop.tools, interrupt_on={"pay": True}, sandbox=sandbox)
+
+    class Flow(Workflow):
+        @step
+        async def go(self, ctx: Context, event: StartEvent) -> StopEvent:
+            return StopEvent(result=[(await tool.acall(code=CODE, ctx=ctx)).content for _ in range(2)])
+
+    result, events = await asyncio.wait_for(run(Flow(timeout=None), approve), 30)
+    assert result == ['["paid 5","paid 6"]'] * 2
+    assert shop.did == DONE * 2
+    assert len([one for one in events if isinstance(one, InputRequiredEvent)]) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from enum import Enum
 from typing import Any
 
@@ -11,6 +12,9 @@ from callgate.errors import LimitExceeded, SandboxError, SandboxLost, SandboxUna
 __all__ = ["Trouble", "client", "refused", "trouble"]
 
 INSTALL = "pip install 'callgate[e2b]'"
+
+OLDEST = (2, 63)
+"""The first release of the SDK that lets its caller have the output of a process to itself."""
 
 
 class Trouble(Enum):
@@ -36,9 +40,10 @@ def client(options: dict[str, Any]) -> Any:
         raise SandboxUnavailable(
             f"E2BSandbox needs the E2B SDK: {INSTALL}", missing=["e2b"], reasons=[str(error)], cure=INSTALL
         ) from error
-    if not hasattr(sdk, "E2B"):
+    version = importlib.metadata.version("e2b")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise SandboxUnavailable(
-            f"this version of the E2B SDK is too old: {INSTALL}", missing=["e2b>=2.58"], cure=INSTALL
+            f"version {version} of the E2B SDK is too old: {INSTALL}", missing=["e2b>=2.63"], cure=INSTALL
         )
     return sdk.E2B(**options)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,6 +18,7 @@ from callgate.errors import LimitExceeded, SandboxError, SandboxLost
 from callgate.sandboxes.e2b import client
 from callgate.sandboxes.e2b.machine import Machine, Plan, command
 from callgate.sandboxes.e2b.session import Session
+from callgate.sandboxes.e2b.shared_loop import SharedLoop
 from callgate.sandboxes.e2b.timing import Timing
 from callgate.sandboxes.e2b.wire import Wire
 
@@ -55,24 +55,24 @@ class Engine:
         self._closed = False
         self.level = "vm"
         """What holds programs; see `E2BSandbox.level`."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="callgate-e2b", daemon=True)
-        self._thread.start()
+        self.shared = SharedLoop("callgate-e2b")
+        self._loop = self.shared.loop
 
     # ---- from any thread
 
     def post(self, work: Callable[..., object], *arguments: Any) -> None:
         """Have something done on the loop."""
-        with suppress(RuntimeError):  # it is closed, and everything with it
-            self._loop.call_soon_threadsafe(work, *arguments)
+        self.shared.post(work, *arguments)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop."""
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
             work.close()
             raise
+        self.shared.call_back()
+        return future
 
     def close(self) -> None:
         """End every guest and the sandbox. Does nothing the second time."""
@@ -81,16 +81,12 @@ class Engine:
         self._closed = True
         with suppress(Exception):
             self.submit(self._finish()).result(CLOSING)
-        self.post(self._loop.stop)
-        self._thread.join(CLOSING)
+        self.shared.close(CLOSING)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            self._loop.close()
+    @property
+    def crowded(self) -> bool:
+        """Whether there are several guests, none of which is to wait for another one's thread."""
+        return len(self._sessions) > 1
 
     # ---- on the loop
 
@@ -212,7 +208,7 @@ class Engine:
                 else:
                     self._paused = machine.id
                     return
-            await machine.end()
+            self._background(machine.end())  # which may take E2B half a minute; nobody has to wait for that
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

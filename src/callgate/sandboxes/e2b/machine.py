@@ -169,22 +169,22 @@ class Machine:
             request_timeout=REQUEST,
         )
 
-    async def connect(self, pid: int, on_stdout: Fed) -> Any:
-        """Listen again to a command that runs."""
+    async def connect(self, pid: int, on_stdout: Fed, seconds: float) -> Any:
+        """Listen again to a command that runs, unless that takes longer."""
         return await self._sandbox.commands.connect(
             pid,
             timeout=0,
             on_stdout=on_stdout,
             on_stderr=self._complain,
             retain_output=False,
-            request_timeout=REQUEST,
+            request_timeout=seconds,
         )
 
     async def kill(self, handle: Any) -> None:
         """End a command from outside. A relay that cannot be reached ends by itself, after some silence."""
         for attempt in range(3):
             try:
-                await handle.kill()
+                await self._sandbox.commands.kill(handle.pid, request_timeout=REQUEST)
             except Exception as error:  # noqa: BLE001 - it is tried again
                 if client.trouble(error) is client.Trouble.GONE:
                     return

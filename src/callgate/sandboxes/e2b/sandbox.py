@@ -7,7 +7,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from typing import Any, Literal, Self
 
 from callgate.errors import LimitExceeded, SandboxUnavailable, UsageError
@@ -162,11 +161,12 @@ class E2BSandbox:
         if not await self._seats.atake(limits.seconds):
             raise self._full(limits)
         guest = E2BGuest(engine, limits, self._seats.give_back)
-        future: Future[None] = engine.submit(engine.begin(guest.session))
+        started: asyncio.Future[None] = asyncio.wrap_future(engine.submit(engine.begin(guest.session)))
         try:
             # What the SDK has begun is better finished: a request that is cut off may have made a sandbox.
-            await asyncio.shield(asyncio.wrap_future(future))
+            await asyncio.shield(started)
         except BaseException:
+            started.add_done_callback(_heard)
             guest.kill()
             raise
         return guest
@@ -210,3 +210,9 @@ class E2BSandbox:
     def _full(self, limits: Limits) -> LimitExceeded:
         text = f"{self._guests} programs run already, and none ended within {limits.seconds:g} s"
         return LimitExceeded(text, tool="", limit="guests")
+
+
+def _heard(start: asyncio.Future[None]) -> None:
+    """Keep asyncio from complaining of a start that nobody waits for any more."""
+    if not start.cancelled():
+        start.exception()

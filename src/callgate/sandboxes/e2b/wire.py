@@ -382,7 +382,7 @@ class Wire:
         self._keep(leave(self._writer.use(None)))
         try:
             self._lines = packets.Lines()
-            self._handle = await self.machine.connect(pid, self._feed)
+            self._handle = await self.machine.connect(pid, self._feed, 2 * self._timing.reconnect)
         except Exception as error:  # noqa: BLE001
             self._trouble(error)
             self._look.clear()
