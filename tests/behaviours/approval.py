@@ -44,7 +44,7 @@ class Approval:
     @needs("approval")
     def test_a_question_shows_the_exact_call_and_its_program(self, case: Case) -> None:
         """Tool, arguments, the decisions that are allowed, and what wants to make the call."""
-        (asked,) = asking(case, [code(PAY)]).go().asked
+        asked = asking(case, [code(PAY)]).go().question
         assert (asked.tool, asked.arguments, asked.unknown) == ("pay", {"amount": 5}, False)
         assert asked.allowed == ("approve", "edit", "reject", "respond")
         assert asked.id == "call-1/2"
@@ -132,9 +132,9 @@ found
         """Nothing of it counts; the question comes again and says what was wrong."""
         life = asking(case, [code(PAY)])
         life.go()
-        (again,) = life.decide("approve", "approve").asked
+        again = life.decide("approve", "approve").question
         assert "1 calls wait and the answer holds 2 decisions" in again.text
-        (again,) = life.decide("maybe").asked
+        again = life.decide("maybe").question
         assert "maybe" in again.text
         assert case.did == [("write", "before")]
         life.decide("approve")
@@ -144,7 +144,7 @@ found
     def test_only_allowed_decisions_count(self, case: Case) -> None:
         """`allowed_decisions` of the tool says which."""
         life = asking(case, [code(PAY)], interrupt_on={"pay": {"allowed_decisions": ["approve", "reject"]}})
-        (asked,) = life.go().asked
+        asked = life.go().question
         assert asked.allowed == ("approve", "reject")
         assert life.decide(edit(7)).asked
         life.decide("approve")
@@ -156,7 +156,7 @@ found
         """`when` says about which calls, by their arguments."""
         rule = {"pay": {"when": case.host.when(lambda tool, given: given["amount"] > 5)}}
         life = asking(case, [code("[pay(amount=1), pay(amount=9), pay(amount=2)]")], interrupt_on=rule)
-        (asked,) = life.go().asked
+        asked = life.go().question
         assert (asked.arguments, case.did) == ({"amount": 9}, [("pay", 1, "nobody")])
         assert life.decide("approve").answer == '["paid 1","paid 9","paid 2"]'
 
@@ -178,7 +178,7 @@ found
         for at, (kind, did) in enumerate(decided.items()):
             case.did.clear()
             life = asking(case, [("pay", {"amount": 5})], mode=("json", "code", "mixed", "json")[at])
-            (asked,) = life.go().asked
+            asked = life.go().question
             assert (asked.tool, asked.arguments, asked.program) == ("pay", {"amount": 5}, None)
             assert said[kind] in life.decide(given[kind]).answer
             assert case.did == did

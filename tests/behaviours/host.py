@@ -102,8 +102,14 @@ class Ran:
     @property
     def answer(self) -> str:
         """What the model was told of its only call."""
-        (only,) = self.answers.values()
-        return only
+        assert len(self.answers) == 1, self.answers
+        return next(iter(self.answers.values()))
+
+    @property
+    def question(self) -> Asked:
+        """The only call that waits."""
+        assert len(self.asked) == 1, self.asked
+        return self.asked[0]
 
 
 class Life(ABC):

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from behaviours.host import Asked, Called, Given, Host, Life, Ran, Setup, Told
 from llama_index.core.agent.workflow import FunctionAgent
-from llama_index.core.agent.workflow.workflow_events import ToolCall, ToolCallResult
+from llama_index.core.agent.workflow.workflow_events import AgentOutput, ToolCall, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
@@ -73,6 +73,7 @@ class WorkflowLife(Life):
         self._stream: AsyncGenerator[Event, None] | None = None
         self._questions = list[InputRequiredEvent]()
         self._failed, self._details = set[str](), dict[str, dict[str, Any]]()
+        self._open = set[str]()
         self._waits = False
         self._loop.run(self._begun(kept))
 
@@ -126,25 +127,17 @@ class WorkflowLife(Life):
 
     async def _rested(self) -> Ran:
         """Read the stream until the run is over, or everything that is left of it waits."""
-        before, stream, surfaces = len(self._llm.seen), list[Told](), list[tuple[str, str]]()
-        over, idle = False, False
-        while not idle:
-            try:
-                event: Any = await anext(cast("Any", self._stream))
-            except StopAsyncIteration:
-                over = True
+        before, self._seen, self._surfaces = len(self._llm.seen), [], []
+        idle = self._waits = False
+        async for event in cast("Any", self._stream):
+            idle = idle or isinstance(event, WorkflowIdleEvent)
+            self._note(event)
+            # Workflows of 2.24 say that they are idle before the last step waits.
+            waiting = {one.id.partition("/")[0] for asked in self._questions for one in _asked(asked)}
+            self._waits = idle and bool(waiting) and self._open <= waiting
+            if self._waits:
                 break
-            if isinstance(event, InputRequiredEvent):
-                self._questions.append(event)
-            elif isinstance(event, SurfaceEvent):
-                surfaces.append((event.surface, event.reason))
-            elif isinstance(event, ToolCallResult):
-                self._told(event, stream)
-            elif type(event) is ToolCall and "/" in event.tool_id:
-                stream.append(Told(what="began", tool=event.tool_name, id=event.tool_id))
-            idle = isinstance(event, WorkflowIdleEvent) and bool(self._questions)
-        self._waits = not over
-        text = str(await self._handler) if over else None
+        text = None if self._waits else str(await self._handler)
         read = self._llm.seen[-1][0] if len(self._llm.seen) > before else []
         return Ran(
             text=text,
@@ -152,17 +145,30 @@ class WorkflowLife(Life):
             failed=self._failed,
             asked=[one for event in self._questions for one in _asked(event)],
             questions=len(self._questions),
-            stream=stream,
-            surfaces=surfaces,
+            stream=self._seen,
+            surfaces=self._surfaces,
             details=self._details,
         )
 
-    def _told(self, event: ToolCallResult, stream: list[Told]) -> None:
+    def _note(self, event: Any) -> None:
+        if isinstance(event, InputRequiredEvent):
+            self._questions.append(event)
+        elif isinstance(event, SurfaceEvent):
+            self._surfaces.append((event.surface, event.reason))
+        elif isinstance(event, AgentOutput):
+            self._open = {one.tool_id for one in event.tool_calls}
+        elif isinstance(event, ToolCallResult):
+            self._told(event)
+        elif type(event) is ToolCall and "/" in event.tool_id:
+            self._seen.append(Told(what="began", tool=event.tool_name, id=event.tool_id))
+
+    def _told(self, event: ToolCallResult) -> None:
         output = event.tool_output
         if "/" in event.tool_id:
             what = "failed" if output.is_error else "done"
-            stream.append(Told(what=what, tool=event.tool_name, id=event.tool_id))
+            self._seen.append(Told(what=what, tool=event.tool_name, id=event.tool_id))
             return
+        self._open.discard(event.tool_id)
         if output.is_error:
             self._failed.add(event.tool_id)
         if isinstance(output.raw_output, dict):

@@ -40,9 +40,9 @@ class Resume:
     def test_a_pause_survives_its_process(self, case: Case) -> None:
         """Another process asks the same question, and what ran before it does not run again."""
         life = asking(case, [code(PAY)])
-        (asked,) = life.go().asked
+        asked = life.go().question
         after = case.reborn(life, life.kept())
-        (again,) = after.go_on().asked
+        again = after.go_on().question
         assert (again.tool, again.arguments, again.id) == (asked.tool, asked.arguments, asked.id)
         assert after.decide("approve").answers == {"call-1": '["paid 5",1]'}
         assert case.did == [("write", "before"), ("pay", 5, "nobody"), ("write", "after"), ("look", 1)]
@@ -97,7 +97,7 @@ class Resume:
         """Nobody knows whether it happened: it is not repeated, and a human says what it was."""
         life = case.life("write pay look", [code("x = pay(amount=5)\n[x, look(n=1)]")])
         after, ran = cut(case, life, "pay")
-        (asked,) = ran.asked
+        asked = ran.question
         assert (asked.tool, asked.unknown) == ("pay", True)
         assert asked.allowed == ("done", "failed", "run again")
         assert after.decide({"type": "done", "value": "receipt 9"}).answers == {"call-1": '["receipt 9",1]'}

@@ -65,14 +65,19 @@ class Behaviours(Calls, Values, Errors, Injection, Approval, Resume, Bounds, Wat
 
     @classmethod
     def made(cls, folder: Path, way: Way) -> Any:
-        """Return the host; skips where the framework is not installed."""
+        """Return the host."""
+        cls.need_framework()
+        module, _, name = cls.host.partition(":")
+        return getattr(importlib.import_module(module), name)(folder, way)
+
+    @classmethod
+    def need_framework(cls) -> None:
+        """Skip a check, or a module of them, where the framework is not installed."""
         needed, extra = cls.framework
         try:
             importlib.import_module(needed)
         except ModuleNotFoundError:
-            pytest.skip(f"{needed} is not installed: pip install 'callgate[{extra}]'")
-        module, _, name = cls.host.partition(":")
-        return getattr(importlib.import_module(module), name)(folder, way)
+            pytest.skip(f"{needed} is not installed: pip install 'callgate[{extra}]'", allow_module_level=True)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make a check both ways, or one."""

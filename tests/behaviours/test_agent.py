@@ -2,6 +2,8 @@
 
 from behaviours.adapters import Agent
 
+Agent.need_framework()
+
 
 class TestAgent(Agent):
     """Every check."""

@@ -2,6 +2,8 @@
 
 from behaviours.adapters import LangChainTool
 
+LangChainTool.need_framework()
+
 
 class TestLangChainTool(LangChainTool):
     """Every check."""

@@ -2,6 +2,8 @@
 
 from behaviours.adapters import LlamaIndexTool
 
+LlamaIndexTool.need_framework()
+
 
 class TestLlamaIndexTool(LlamaIndexTool):
     """Every check."""

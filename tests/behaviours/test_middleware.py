@@ -2,6 +2,8 @@
 
 from behaviours.adapters import Middleware
 
+Middleware.need_framework()
+
 
 class TestMiddleware(Middleware):
     """Every check."""

@@ -124,7 +124,7 @@ def test_a_fault_is_found(fault: str, tmp_path: Path) -> None:
     *outer, name = path.split(".")
     owner = functools.reduce(getattr, outer, importlib.import_module(module))
     try:
-        with patch.object(owner, name, change(getattr(owner, name))), pytest.raises((AssertionError, ValueError)):
+        with patch.object(owner, name, change(getattr(owner, name))), pytest.raises(AssertionError):
             getattr(adapter(), check)(case)
     finally:
         case.close()

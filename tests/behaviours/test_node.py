@@ -2,6 +2,8 @@
 
 from behaviours.adapters import Node
 
+Node.need_framework()
+
 
 class TestNode(Node):
     """Every check."""
