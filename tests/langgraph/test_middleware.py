@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ def test_everything_that_langchain_ships_was_tried() -> None:
 
 
 def test_the_table_says_what_happens() -> None:
+    if "interrupt_mode" not in inspect.signature(HumanInTheLoopMiddleware).parameters:
+        pytest.skip("the table is of a newer LangChain: this one's HumanInTheLoopMiddleware has no interrupt_mode")
     page = Path(__file__).parents[2] / "adapters" / "MIDDLEWARE.md"
     assert page.read_text() == table(), (
         "make it again: PYTHONPATH=src:adapters:tests python tests/langgraph_middleware.py > adapters/MIDDLEWARE.md"
