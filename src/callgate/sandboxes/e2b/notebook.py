@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 from callgate.limits import Limits
 from callgate.room import most_of
@@ -132,7 +132,7 @@ class Notebook:
             self._conclude()
 
     def _shown(self, result: Any) -> None:
-        self._take("disk_mb", sum(len(one) for one in vars(result).values() if isinstance(one, str)))
+        self._take("disk_mb", sum(map(len, filter(_is_text, cast("dict[str, Any]", vars(result)).values()))))
         self._results.append(result)
 
     def _printed(self, message: Any) -> None:
@@ -148,7 +148,8 @@ class Notebook:
         self._refused = True
         self._buffer.clear()
         self._results.clear()
-        told = {"type": "LimitExceeded", "text": "the notebook shows more than this limit", "line": None, "trace": []}
+        text = "the notebook shows more than this limit"
+        told: dict[str, Any] = {"type": "LimitExceeded", "text": text, "line": None, "trace": []}
         self._deliver(frame({"end": {"value": None, "error": {**told, "limit": limit}, "printed": 0}}))
         self._tell(False)
 
@@ -170,6 +171,10 @@ class Notebook:
                 disk -= len(data)
                 count += 1
                 yield frame({"file": f"result-{number}.{ending}", "data": encoded})
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 def _forms(result: Any) -> Iterator[tuple[str, bytes]]:
