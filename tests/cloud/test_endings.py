@@ -217,7 +217,7 @@ def test_one_that_is_made_while_the_interpreter_exits_is_ended(server: LoopbackE
         [sys.executable, "-c", LATE, server.api_key, server.url],
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=100,
         check=False,
         env={"PYTHONPATH": f"{SOURCES}:{':'.join(one for one in sys.path if one)}"},
     )
