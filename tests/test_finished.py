@@ -112,7 +112,7 @@ def test_a_call_still_running_at_the_end_is_told_as_running(sandbox: FakeSandbox
     told = again(store, "a")
     go.set()
     assert parts(told) == parts(outcome)
-    assert "still running" in outcome.text
+    assert "no answer came; it may still happen" in outcome.text
 
 
 def test_resumed_actions_too(sandbox: FakeSandbox) -> None:

@@ -51,7 +51,7 @@ FAULT = Fault(type="KeyError", text="'x'", line=2, source="row['x']")
         ),
         pytest.param(
             {"status": "limited", "limit": "seconds", "calls": (made("pay", status="started"),)},
-            "The program was ended: its limit seconds is used up.\nCalls already made, not undone:\n  pay() -> still running",
+            "The program was ended: its limit seconds is used up.\nCalls already made, not undone:\n  pay() -> no answer came; it may still happen",
             id="limited by the host",
         ),
         pytest.param(

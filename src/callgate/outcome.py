@@ -334,7 +334,7 @@ def _call(tool: str, arguments: dict[str, JSON]) -> str:
 
 def _result(call: CallRecord) -> str:
     if call.status == "started":
-        return "still running"
+        return "no answer came; it may still happen"
     if call.error is not None:
         return f"failed: {visible(call.error[:SHORT])}"
     return _short(call.value) if call.held else "what no journal holds"
