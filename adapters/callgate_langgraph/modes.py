@@ -80,7 +80,7 @@ class Modes:
                 raise UsageError(f"route {route!r}: give the name of a route, or None")
             route = None  # another's: this node has no routes
         toggled = configurable.get("callgate_mode")
-        mode, by = self._mode, "the node's mode"
+        mode, by = self._mode, "set by mode="
         if toggled is not None:
             mode, by = checked_mode(toggled), "set by callgate_mode"
         elif route is not None and route in self._routes:

@@ -177,7 +177,7 @@ class CallgateAgent(FunctionAgent):
             SandboxUnavailable: if the mode needs programs and this host cannot run them.
         """
         shown = list[SurfaceKind]()
-        mode, by = self._mode, "the agent's mode"
+        mode, by = self._mode, "set by mode="
         if ctx is not None:
             toggled = await ctx.store.get(MODE, default=None)
             mode, by = (checked_mode(toggled), f"set by {MODE}") if toggled is not None else (mode, by)

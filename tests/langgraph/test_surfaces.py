@@ -84,7 +84,7 @@ def test_what_is_no_input_the_model_itself_refuses(given: Any, mode: str, use_as
 
 def test_a_reason_names_who_set_it() -> None:
     node = node_of(mode="json", routes={"deep": "code", "free": "auto"})
-    assert node.surface({}) == Surface(kind="json", reason="json: the node's mode")
+    assert node.surface({}) == Surface(kind="json", reason="json: set by mode=")
     assert node.surface(configured(route="deep")).reason == "code: set for the route 'deep'"
     assert node.surface(configured(route="free")).reason.startswith("code: the tools take")
 
@@ -107,7 +107,7 @@ def test_one_chunk_of_a_stream_has_the_record(use_async: bool) -> None:
     for one in chunks[1:]:
         whole += one
     assert isinstance(whole, AIMessageChunk)
-    assert (whole.content, record(whole)) == ("one two three", ("code", "code: the node's mode"))
+    assert (whole.content, record(whole)) == ("one two three", ("code", "code: set by mode="))
 
 
 def graph_of(node: CodeActNode, model: Any, **compile_with: Any) -> Any:

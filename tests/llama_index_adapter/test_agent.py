@@ -55,7 +55,7 @@ async def test_each_mode_shows_its_tools(sandbox: Sandbox, mode: str, shown: lis
     assert str(result) == "done"
     assert one.llm.tools_seen() == [shown]
     (said,) = [event for event in events if isinstance(event, SurfaceEvent)]
-    assert (said.surface, said.reason) == (mode, f"{mode}: the agent's mode")
+    assert (said.surface, said.reason) == (mode, f"{mode}: set by mode=")
 
 
 async def test_a_program_runs_and_its_calls_are_told(sandbox: Sandbox) -> None:

@@ -194,10 +194,12 @@ class Processes(Process):
         code = await process.wait()
         told = Event.EndEvent(exit_code=max(code, -1), exited=code >= 0, status=f"exit status {code}")
         one.end = Event(event=Oneof("end", told))
-        if process.stdin is not None:
-            process.stdin.close()
         for listener in one.listeners:
             await listener.put(one.end)
+        if process.stdin is not None:
+            process.stdin.transport.abort()
+            with suppress(OSError):
+                await process.stdin.wait_closed()  # else the server may be gone before the pipe is
 
     async def _read(self, one: _Running, stream: asyncio.StreamReader, name: str) -> None:
         while data := await stream.read(CHUNK):
