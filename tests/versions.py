@@ -1,7 +1,7 @@
 """Runs what depends on frameworks with the oldest or the newest versions of them: `make test-lowest` and `test-newest`.
 
 The oldest are those that the bounds in pyproject.toml allow. LlamaIndex has an environment of its own:
-together they would be newer, since it asks for more of pydantic than the others. The newest are the releases that pip
+together they might be newer, where one asks for more than the bounds do. The newest are the releases that pip
 would install today, without pre-releases. Where something newer exists, it is named, with what holds it back.
 """
 
