@@ -56,8 +56,18 @@ class Watched:
     """A sandbox that remembers the guests it gave."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self.name, self.level, self._sandbox = sandbox.name, sandbox.level, sandbox
+        self._sandbox = sandbox
         self.guests: list[Guest] = []
+
+    @property
+    def name(self) -> str:
+        """That of the sandbox."""
+        return self._sandbox.name
+
+    @property
+    def level(self) -> str:
+        """That of the sandbox, which may know it only once it has given a guest."""
+        return self._sandbox.level
 
     def start(self, limits: Limits) -> Guest:
         """Return a fresh guest."""

@@ -197,9 +197,9 @@ class Processes(Process):
         for listener in one.listeners:
             await listener.put(one.end)
         if process.stdin is not None:
-            process.stdin.transport.abort()
-            with suppress(OSError):
-                await process.stdin.wait_closed()  # else the server may be gone before the pipe is
+            process.stdin.close()
+            with suppress(OSError, TimeoutError):  # the server may be gone before the pipe is
+                await asyncio.wait_for(process.stdin.wait_closed(), 1)
 
     async def _read(self, one: _Running, stream: asyncio.StreamReader, name: str) -> None:
         while data := await stream.read(CHUNK):
