@@ -20,7 +20,7 @@ demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls
 
 test: lint types ## lint, types and tests; what CI runs
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not soak"
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not soak"
 	@$(MAKE) --no-print-directory test-mcp
 
 test-mcp: .venv-mcp/.dev ## tools of MCP servers in LlamaIndex, whose adapter excludes that of LangChain; part of `test`

@@ -131,6 +131,9 @@ class Life:
     """Whether the stale resume value is cleared."""
     actions: int = 1
     require_durable: bool = False
+    meeting: str | None = None
+    """A directory in which two lives meet before they enter the graph: LangGraph gives an answer that comes late to
+    whatever is asked by then."""
 
     moments: int = 0
     """Passed so far."""

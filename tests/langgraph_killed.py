@@ -213,11 +213,20 @@ def built(life: Life, saver: Any) -> Any:
     return langgraph_node.graph_of(life, saver) if life.shape in langgraph_node.SHAPES else graph_of(life, saver)
 
 
+def meet(life: Life) -> None:
+    if life.meeting is not None:
+        place = Path(life.meeting)
+        (place / str(os.getpid())).touch()
+        while len(list(place.iterdir())) < 2:
+            time.sleep(0.001)
+
+
 def run_life(life: Life) -> dict[str, Any]:
     with open_saver(life.kind, life.address) as saver:
         graph = built(life, slowed(life, saver))
         if life.update is not None:
             graph.update_state(config_of(life), life.update)
+        meet(life)
         try:
             return said(graph.invoke(input_of(life), config_of(life), durability=life.durability), life)
         except Exception as error:
@@ -229,6 +238,7 @@ async def arun_life(life: Life) -> dict[str, Any]:
         graph = built(life, slowed(life, saver))
         if life.update is not None:
             await graph.aupdate_state(config_of(life), life.update)
+        meet(life)
         try:
             return said(await graph.ainvoke(input_of(life), config_of(life), durability=life.durability), life)
         except Exception as error:

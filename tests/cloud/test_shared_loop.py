@@ -98,7 +98,10 @@ def test_neither_the_main_thread_nor_one_with_a_loop_takes_a_turn(lent: SharedLo
     assert beside(lent.turn, 0, never)
 
 
-def test_its_own_thread_comes_back_when_nobody_has_taken_a_turn_for_a_while(shared: SharedLoop) -> None:
+def test_its_own_thread_comes_back_when_nobody_has_taken_a_turn_for_a_while(
+    shared: SharedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_loop, "ABSENCE", 0.5)
     names: list[str] = []
     lend(shared)
     shared.loop.call_soon(lambda: names.append(name()))

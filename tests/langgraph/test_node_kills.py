@@ -176,13 +176,14 @@ def test_no_kill_at_any_step_repeats_a_write(
 
 @pytest.mark.parametrize("kind", DURABLE)
 def test_two_processes_that_resume_one_thread_do_every_write_once(
-    kind: str, lives: Lives, life_of: Callable[..., Life]
+    kind: str, lives: Lives, life_of: Callable[..., Life], tmp_path: Path
 ) -> None:
     life = life_of(kind)
     human = Human(life)
     said = lives.live(life)
-    for _ in range(8):
-        both = human.next_life(said)
+    for number in range(8):
+        (meeting := tmp_path / str(number)).mkdir()
+        both = replace(human.next_life(said), meeting=str(meeting))
         results = [process.result() for process in [lives.start(both), lives.start(both)]]
         errors = [one["error"] for one in results if "error" in one]
         late = ("another run", "waits for a decision")  # meets the other as it goes on, or finds its answer used
