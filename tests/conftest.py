@@ -10,6 +10,23 @@ from callgate import SandboxUnavailable
 from callgate.sandboxes.base import Sandbox
 from callgate.testing.fake import FakeSandbox
 
+LONG = {
+    "test_attacks.py",
+    "test_examples.py",
+    "test_journal_kills.py",
+    "test_limits.py",
+    "test_mcp.py",
+    "test_node_kills.py",
+    "test_program.py",
+    "test_resume.py",
+}
+"""Files that take longest: they come first, so that no worker is alone with one of them at the end."""
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(scope="session")
 def jail() -> Iterator[Sandbox]:
