@@ -212,7 +212,16 @@ class ControlPlane:
         self._drop(machine)
 
     async def end(self, machine: Machine) -> None:
-        """End a sandbox with everything in it."""
+        """End a sandbox with everything in it, also where who asked for it goes away meanwhile."""
+        await asyncio.shield(self._begin_end(machine))
+
+    def _begin_end(self, machine: Machine) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._end(machine))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def _end(self, machine: Machine) -> None:
         self.machines.pop(machine.id, None)
         if machine.timer is not None:
             machine.timer.cancel()
@@ -226,7 +235,7 @@ class ControlPlane:
     async def close(self) -> None:
         """End every sandbox."""
         for machine in list(self.machines.values()):
-            await self.end(machine)
+            self._begin_end(machine)
         await asyncio.gather(*self._ending, return_exceptions=True)
 
     def _until(self, machine: Machine, seconds: float) -> None:
@@ -239,9 +248,7 @@ class ControlPlane:
         if machine.order.get("autoPause"):
             self.pause(machine)
             return
-        task = asyncio.get_running_loop().create_task(self.end(machine))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._begin_end(machine)
 
 
 async def read_body(receive: Receive) -> bytes:
