@@ -233,10 +233,12 @@ class Engine:
     async def _finish(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
-        starting = list(self._starting)
-        for task in starting:
-            task.cancel()
-        await asyncio.gather(*starting, return_exceptions=True)
+        for _ in range(3):  # a cancellation may get lost where what it would end ends at that very moment
+            if not (starting := set(self._starting)):
+                break
+            for task in starting:
+                task.cancel()
+            await asyncio.wait(starting, timeout=3)
         await asyncio.gather(*(session.close() for session in list(self._sessions)), return_exceptions=True)
         async with self._making:  # by a program that is repeated, or to rest
             machine, self._machine = self._machine, None
