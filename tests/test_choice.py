@@ -97,6 +97,12 @@ def test_auto_never_means_a_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.name for one in auto.candidates] == ["local"]
 
 
+def test_who_listed_e2b_is_not_told_to_list_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Missing, "name", "e2b")
+    with pytest.raises(SandboxUnavailable, match=r"there is no moon$"):
+        resolve_sandbox([Missing()]).start(Limits())
+
+
 def test_where_none_can_be_had_each_says_what_it_lacks() -> None:
     with pytest.raises(SandboxUnavailable, match="no moon; there is no moon") as refused:
         AutoSandbox([Missing(), Missing()]).check()

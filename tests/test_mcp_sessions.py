@@ -82,6 +82,7 @@ async def test_a_call_that_fails(raised: Exception, told: type[Exception], text:
         with pytest.raises(told) as caught:
             await session.call_tool("one", raised)
         assert str(caught.value) == text
+        assert caught.value.__cause__ is not caught.value
         if after is None:
             assert await session.call_tool("one", 1) == 1
         else:
@@ -98,6 +99,7 @@ async def test_a_transport_that_breaks_ends_the_calls_and_nobody_else() -> None:
         far.broken.set()
         told = await asyncio.gather(*calls, return_exceptions=True)
         assert [(type(one), str(one)) for one in told] == [(OutcomeUnknown, WENT)] * 2
+        assert all(one.__cause__ is None for one in told if isinstance(one, BaseException))
         with pytest.raises(ToolFailed, match=GONE):
             await session.call_tool("one", 1)
     assert not far.open

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from callgate import Artifact, CallRecord, Fault, LeftOut, Waiting
-from callgate.outcome import render, show_output, show_value, visible
+from callgate import Artifact, CallRecord, Fault, Journal, LeftOut, Outcome, Waiting
+from callgate.outcome import lost, render, show_output, show_value, visible
 
 
 def text(**given):
@@ -189,3 +189,18 @@ def test_a_long_list_of_calls_is_counted():
     told = text(status="limited", limit="calls", calls=tuple(made("get", value=n) for n in range(50)))
     assert told.count("get()") == 20
     assert "and 30 more" in told
+
+
+def test_a_call_that_is_lost_is_told_in_place_of_what_waited():
+    asked = {"interrupted": False, "description": None, "allowed": ()}
+    waiting = (Waiting(id="a/2", tool="pay", arguments={"to\nwhom": "ana"}, unknown=True, **asked),)
+    calls = (made("look", value=1), made("pay", status="asked"))
+    shown = text(status="paused", stdout="hi\n", calls=calls, waiting=waiting)
+    rest = {"error": None, "limit": None, "truncated": (), "journal": Journal()}
+    paused = {"status": "paused", "stdout": "hi\n", "value": None, "calls": calls, "waiting": waiting, "text": shown}
+    outcome = lost(Outcome(id="a", ran=True, **paused, **rest))
+    assert (outcome.status, outcome.waiting) == ("lost", ())
+    assert outcome.text == (
+        'It is unknown how the program went on: it was cut off in pay(to\nwhom="ana"), which may have happened. '
+        "Look before you repeat anything.\nhi\nCalls already made, not undone:\n  look() -> 1"
+    )

@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt.tool_node import ToolCallRequest
 
 from callgate_langchain.guards import is_list
-from callgate_langchain.raw import STATE
+from callgate_langchain.raw import subclass, twin
 
 __all__ = ["Chain"]
 
@@ -68,16 +68,14 @@ class Chain:
 
 def _kept_to(tool: BaseTool, config: RunnableConfig) -> BaseTool:
     """Return a tool that runs with a config whatever it is invoked with, and is the same in all else."""
-    twin = object.__new__(_keeping_class(type(tool)))
-    for part in STATE:
-        object.__setattr__(twin, part, getattr(tool, part))  # shared, so that both see what either changes
-    object.__setattr__(twin, _CONFIG, config)
-    return twin
+    kept = twin(tool, _keeping_class(type(tool)))
+    object.__setattr__(kept, _CONFIG, config)
+    return kept
 
 
 @functools.cache
 def _keeping_class(kind: type[BaseTool]) -> type[BaseTool]:
-    """Make the subclass once per class: pydantic takes over a millisecond for it."""
+    """Make the subclass once per class."""
 
     def invoke(self: BaseTool, input: Any, config: Any = None, **kwargs: Any) -> Any:
         return kind.invoke(self, input, getattr(self, _CONFIG), **kwargs)
@@ -85,7 +83,4 @@ def _keeping_class(kind: type[BaseTool]) -> type[BaseTool]:
     async def ainvoke(self: BaseTool, input: Any, config: Any = None, **kwargs: Any) -> Any:
         return await kind.ainvoke(self, input, getattr(self, _CONFIG), **kwargs)
 
-    body: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    body |= {"__slots__": (_CONFIG,), "invoke": invoke, "ainvoke": ainvoke}
-    metaclass: Any = type(kind)
-    return metaclass(kind.__name__, (kind,), body)
+    return subclass(kind, {"__slots__": (_CONFIG,), "invoke": invoke, "ainvoke": ainvoke})

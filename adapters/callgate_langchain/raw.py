@@ -24,9 +24,9 @@ from callgate.errors import OutcomeUnknown, ToolFailed
 from callgate.mcp import outcome_unknown
 from callgate_langchain.guards import is_dict, is_list
 
-__all__ = ["STATE", "Capture", "capture", "capturing", "text_of"]
+__all__ = ["Capture", "capture", "capturing", "subclass", "text_of", "twin"]
 
-STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 """Where pydantic keeps what an object is."""
 
 
@@ -93,15 +93,27 @@ def capture(call_id: str) -> Generator[Capture]:
 
 def capturing(tool: BaseTool) -> BaseTool:
     """Return the stand-in of a tool: an instance of a subclass of its class, with the tool's own state."""
-    stand_in = object.__new__(_capturing_class(type(tool)))
-    for name in STATE:
-        object.__setattr__(stand_in, name, getattr(tool, name))  # shared, so that both see what either changes
-    return stand_in
+    return twin(tool, _capturing_class(type(tool)))
+
+
+def twin(tool: BaseTool, kind: type[BaseTool]) -> BaseTool:
+    """Return a tool of a subclass of a tool's class, with the tool's own state."""
+    made = object.__new__(kind)
+    for name in _STATE:
+        object.__setattr__(made, name, getattr(tool, name))  # shared, so that both see what either changes
+    return made
+
+
+def subclass(kind: type[BaseTool], body: dict[str, Any]) -> type[BaseTool]:
+    """Make a subclass with another body that passes for the class itself. Pydantic takes over a millisecond for it."""
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    metaclass: Any = type(kind)
+    return metaclass(kind.__name__, (kind,), {**named, **body})
 
 
 @functools.cache
 def _capturing_class(kind: type[BaseTool]) -> type[BaseTool]:
-    """Make the subclass once per class: pydantic takes over a millisecond for it."""
+    """Make the subclass once per class."""
 
     @functools.wraps(kind._run)  # pyright: ignore[reportPrivateUsage] - the documented method to override
     def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
@@ -121,12 +133,10 @@ def _capturing_class(kind: type[BaseTool]) -> type[BaseTool]:
         with _noting(input) as keep:
             return keep(await kind.ainvoke(self, input, config, **kwargs))
 
-    body: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    body |= {"_run": run, "invoke": invoke, "ainvoke": ainvoke}
+    body: dict[str, Any] = {"_run": run, "invoke": invoke, "ainvoke": ainvoke}
     if kind._arun is not BaseTool._arun:  # pyright: ignore[reportPrivateUsage] - LangChain asks the same question
         body["_arun"] = arun
-    metaclass: Any = type(kind)
-    return metaclass(kind.__name__, (kind,), body)
+    return subclass(kind, body)
 
 
 @contextmanager
@@ -139,6 +149,8 @@ def _noticing() -> Generator[None]:
             raise
         if (now := _capture.get()) is not None:
             now.unknown = unknown
+        if unknown is error:
+            raise
         raise unknown from error
 
 

@@ -11,7 +11,7 @@ from langchain_core.tools import tool as make_tool
 
 from callgate import UsageError
 from callgate.names import told_apart
-from callgate_langchain.raw import STATE
+from callgate_langchain.raw import subclass, twin
 
 __all__ = ["LangChainTools", "listed"]
 
@@ -40,11 +40,9 @@ def _renamed(tool: BaseTool, name: str) -> BaseTool:
     """Return a tool under another name: its own code, which may go by its name, still sees it as it was."""
     if tool.name == name:
         return tool
-    twin = object.__new__(_renaming_class(type(tool)))
-    for part in STATE:
-        object.__setattr__(twin, part, getattr(tool, part))
-    object.__setattr__(twin, "__dict__", {**tool.__dict__, "name": name, _OWN: tool})
-    return twin
+    renamed = twin(tool, _renaming_class(type(tool)))
+    object.__setattr__(renamed, "__dict__", {**tool.__dict__, "name": name, _OWN: tool})
+    return renamed
 
 
 _OWN = "_callgate_own"
@@ -60,9 +58,7 @@ def _renaming_class(kind: type[BaseTool]) -> type[BaseTool]:
     async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         return await kind._arun(self.__dict__[_OWN], *args, **kwargs)  # pyright: ignore[reportPrivateUsage]
 
-    body: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    body["_run"] = run
+    body: dict[str, Any] = {"_run": run}
     if kind._arun is not BaseTool._arun:  # pyright: ignore[reportPrivateUsage] - LangChain asks the same question
         body["_arun"] = arun
-    metaclass: Any = type(kind)
-    return metaclass(kind.__name__, (kind,), body)
+    return subclass(kind, body)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata, ToolOutput
@@ -16,12 +14,13 @@ from callgate import Catalogue, CodeRunner, JournalStore, Limits, Outcome, Usage
 from callgate.action import journal_of
 from callgate.codec import JSON
 from callgate.finished import is_over
-from callgate.outcome import CallRecord, lost
+from callgate.outcome import lost
 from callgate.policy import InterruptOn
 from callgate.runner import Event
 from callgate.sandboxes.places import Places
 from callgate.sandboxes.shared import WhereToRun
 from callgate.stubs import ArgumentProse
+from callgate.summary import summary
 from callgate.surface import EXECUTE_CODE, definition
 from callgate.tools import Effect
 from callgate_llama_index.actions import CodeAction, recorded
@@ -31,9 +30,6 @@ from callgate_llama_index.convert import LlamaIndexTools, listed, neutral
 from callgate_llama_index.waiting import Waiter
 
 __all__ = ["CodeTool", "Described", "code_tool"]
-
-_SHOWN_VALUE = 2_000
-"""Characters of a call's arguments or result that the output repeats beside the journal."""
 
 
 def code_tool(
@@ -216,23 +212,8 @@ class CodeTool(FunctionTool):
         """Return what an agent is given: the text for its model, and what the host may want to know."""
         outcome = lost(outcome) if outcome.status == "paused" else outcome  # outside a workflow nobody can be asked
         told: dict[str, JSON] = {
-            "status": outcome.status,
+            **summary(outcome),
             "value": outcome.value if all(one.part != "value" for one in outcome.truncated) else None,
-            "error": asdict(outcome.error) if outcome.error is not None else None,
-            "limit": outcome.limit,
-            "calls": [_plain(one) for one in outcome.calls],
-            "truncated": [asdict(one) for one in outcome.truncated],
-            "artifacts": [
-                {
-                    "name": one.name,
-                    "size": one.size,
-                    "digest": one.digest,
-                    "data": base64.b64encode(one.data).decode(),
-                }
-                for one in outcome.artifacts
-            ],
-            "left_out": [asdict(one) for one in outcome.left_out],
-            "journal_head": outcome.journal.head,
             "journal_key": key,
         }
         if in_context:
@@ -256,14 +237,3 @@ def _without_program(code: object) -> ToolOutput:
         f'Call {EXECUTE_CODE} again with {{"code": "<the Python program>"}}.'
     )
     return ToolOutput(content=text, tool_name=EXECUTE_CODE, raw_input={}, is_error=True)
-
-
-def _plain(call: CallRecord) -> dict[str, JSON]:
-    """Return a call as a dict; large arguments and a large result stand only in the journal, some results nowhere."""
-    fields = asdict(call)
-    arguments, text = fields.pop("arguments_text"), fields.pop("result")
-    if len(arguments) <= _SHOWN_VALUE:
-        fields["arguments"] = call.arguments
-    if fields.pop("held") and (text is None or len(text) <= _SHOWN_VALUE):
-        fields["value"] = call.value
-    return fields

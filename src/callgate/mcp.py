@@ -91,7 +91,9 @@ class Session:
         try:
             return await self._asked(self._session.call_tool(*args, **kwargs))
         except Exception as error:
-            raise self._told(error) from error
+            if (told := self._told(error)) is None:
+                raise
+            raise told from error
 
     async def _asked(self, asking: Coroutine[Any, Any, Any]) -> Any:
         """Wait for an answer, or for the end of the session: then not every version lets go of who waits."""
@@ -108,7 +110,8 @@ class Session:
         self._gone = True
         return f"the MCP server {self._server} went away in the middle of the call"
 
-    def _told(self, error: Exception) -> Exception:
+    def _told(self, error: Exception) -> Exception | None:
+        """Return what an error of a call says of it; None if nothing more than it says itself."""
         code = _code(error)
         if code in _CLOSED:
             return OutcomeUnknown(self._went_away())
@@ -119,7 +122,7 @@ class Session:
         if type(error).__name__ in ("ClosedResourceError", "BrokenResourceError"):  # of anyio: nothing was sent
             self._gone = True
             return ToolFailed(f"the MCP server {self._server} is gone, and this session with it")
-        return error
+        return None
 
 
 def outcome_unknown(error: BaseException) -> OutcomeUnknown | None:

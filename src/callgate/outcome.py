@@ -132,9 +132,9 @@ def lost(outcome: Outcome) -> Outcome:
     """Return a paused outcome as what it is where nobody can be asked: it cannot be known what became of its calls."""
     calls = "; ".join(_call(one.tool, one.arguments) for one in outcome.waiting)
     error = Fault(type="UnknownOutcome", text=f"it was cut off in {calls}, which may have happened")
-    _, *output = outcome.text.split("\n")
-    made = [_tell_calls(outcome.calls)] if any(call.status in ("done", "failed") for call in outcome.calls) else []
-    text = "\n".join([_headline("lost", error, None, ()), *output, *made])
+    shown = outcome.text.removeprefix(_headline("paused", None, None, outcome.waiting))
+    made = "\n" + _tell_calls(outcome.calls) if any(call.status in ("done", "failed") for call in outcome.calls) else ""
+    text = _headline("lost", error, None, ()) + shown + made
     return replace(outcome, status="lost", error=error, waiting=(), text=text)
 
 

@@ -110,6 +110,8 @@ class AutoSandbox:
             return one
         if len(self.candidates) == 1:
             only = refusals[0]
+            if self.candidates[0].name == "e2b":
+                raise only
             text = f"{only}; {_LIST_IT}"
             raise SandboxUnavailable(text, missing=only.missing, reasons=only.reasons, cure=only.cure) from only
         text = "none of the listed sandboxes can be had: " + "; ".join(map(str, refusals))
