@@ -1,10 +1,12 @@
-"""Sandboxes shared by the tests."""
+"""Sandboxes and MCP servers shared by the tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from mcp_cases import Shop
 
 from callgate import SandboxUnavailable
 from callgate.sandboxes.base import Sandbox
@@ -57,3 +59,26 @@ def sandbox() -> Iterator[Sandbox]:
     else:
         yield local
         local.close()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A server over HTTP that no test ends."""
+    one = Shop(tmp_path_factory.mktemp("mcp"), "http")
+    yield one
+    one.stop()
+
+
+@pytest.fixture(params=["stdio", "http"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path, lasting: Shop) -> Shop:
+    """A server with an empty log, over each transport."""
+    lasting.forget()
+    return lasting if request.param == "http" else Shop(tmp_path, "stdio")
+
+
+@pytest.fixture(params=["stdio", "http"])
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    """A server that a test may end, over each transport."""
+    one = Shop(tmp_path, request.param)
+    yield one
+    one.stop()

@@ -18,7 +18,7 @@ from langgraph_cases import asks, code
 from callgate import UsageError
 from callgate.testing.models import ScriptedChatModel
 
-__all__ = ["agents_table", "beside"]
+__all__ = ["agents_table", "beside", "counting_tools"]
 
 PROGRAM = "[steady(n=1), flaky(n=2)]"
 
@@ -52,6 +52,26 @@ def beside() -> dict[str, Callable[[], Any]]:
     }
 
 
+def counting_tools(ran: Counter[str]) -> list[Any]:
+    """Return a tool that works and one that fails twice; each counts its calls."""
+
+    @tool
+    def steady(n: int) -> int:
+        """Return a number."""
+        ran["steady"] += 1
+        return n
+
+    @tool
+    def flaky(n: int) -> int:
+        """Fail twice."""
+        ran["flaky"] += 1
+        if ran["flaky"] < 3:
+            raise TimeoutError("busy")
+        return n
+
+    return [steady, flaky]
+
+
 class Ran:
     """What came of a program in an agent with a middleware."""
 
@@ -59,24 +79,10 @@ class Ran:
         self.ran: Counter[str] = Counter()
         self.text, self.refusal = "", ""
 
-        @tool
-        def steady(n: int) -> int:
-            """Return a number."""
-            self.ran["steady"] += 1
-            return n
-
-        @tool
-        def flaky(n: int) -> int:
-            """Fail twice."""
-            self.ran["flaky"] += 1
-            if self.ran["flaky"] < 3:
-                raise TimeoutError("busy")
-            return n
-
         program = code(f"try:\n    found = {PROGRAM}\nexcept ToolFailed as error:\n    found = str(error)\nfound")
         around = [middleware, code_act()] if outside else [code_act(), middleware]
         try:
-            agent: Any = create_agent(model_of(asks(program)), [steady, flaky], middleware=around)
+            agent: Any = create_agent(model_of(asks(program)), counting_tools(self.ran), middleware=around)
         except UsageError as error:
             self.refusal = str(error).removeprefix("middleware: ")
             return

@@ -16,9 +16,8 @@ from typing import Any
 
 import langchain.agents.middleware as shipped
 from langchain.agents.middleware import AgentMiddleware
-from langchain_beside import agents_table
+from langchain_beside import agents_table, counting_tools
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from langgraph_cases import answers, asks, code, codeact, graph_of
@@ -36,21 +35,7 @@ class Probe:
         self.ran: Counter[str] = Counter()
         self.use_async = use_async
 
-        @tool
-        def steady(n: int) -> int:
-            """Return a number."""
-            self.ran["steady"] += 1
-            return n
-
-        @tool
-        def flaky(n: int) -> int:
-            """Fail twice."""
-            self.ran["flaky"] += 1
-            if self.ran["flaky"] < 3:
-                raise TimeoutError("busy")
-            return n
-
-        node = codeact([steady, flaky], middleware=middleware, effects={"flaky": "idempotent"})
+        node = codeact(counting_tools(self.ran), middleware=middleware, effects={"flaky": "idempotent"})
         self.graph = graph_of(node, checkpointer=InMemorySaver())
 
     def go(self, *calls: Any) -> Any:

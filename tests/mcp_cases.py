@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("mcp_shop.py")
 
 VALUES = """\
@@ -60,21 +58,6 @@ for _ in range(2):
         told.append(str(error))
 told
 """
-
-
-def example(name: str) -> str:
-    """Run an example, which is short, and return what it printed."""
-    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) <= 40
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "adapters")])
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 class Shop:

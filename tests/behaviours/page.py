@@ -12,6 +12,7 @@ from inspect import cleandoc
 from behaviours.capabilities import CAPABILITIES
 from behaviours.lacking import LACKING
 from behaviours.suite import Behaviours
+from pages import compared, told
 
 TEXT = """
 # Adapters
@@ -25,33 +26,14 @@ This page is made of the suite and of what the adapters declare there. It is not
 """
 
 
-def summary(one: type[Behaviours]) -> str:
-    """Return what a class says of itself in its first line."""
-    return cleandoc(one.__doc__ or "").splitlines()[0]
-
-
 def page(classes: Sequence[type[Behaviours]]) -> str:
     """Return the page."""
     return "\n".join([TEXT.strip().format(checks=len(Behaviours.checks())), *_offers(classes), *_checks()]) + "\n"
 
 
 def _offers(classes: Sequence[type[Behaviours]]) -> Iterator[str]:
-    checks = Behaviours.checks()
-    numbers = range(1, len(classes) + 1)
     yield "\n## What each can offer\n"
-    yield from (f"{n}. {summary(one)}" for n, one in zip(numbers, classes, strict=True))
-    yield f"\n| behaviour | means | checks |{''.join(f' {n} |' for n in numbers)}"
-    yield f"| --- | --- | --- |{' --- |' * len(classes)}"
-    for name, meaning in CAPABILITIES.items():
-        marks = "".join(" no |" if name in one.lacks else " yes |" for one in classes)
-        yield f"| `{name}` | {meaning} | {list(checks.values()).count(name) or 'all'} |{marks}"
-    made = "".join(f" {sum(need not in one.lacks for need in checks.values())} |" for one in classes)
-    yield f"| checks made | of those that every adapter passes and of the above | {len(checks)} |{made}"
-    yield "\nWhy not:\n"
-    for n, one in zip(numbers, classes, strict=True):
-        for reason in dict.fromkeys(one.lacks.values()):
-            names = ", ".join(f"`{name}`" for name, given in one.lacks.items() if given == reason)
-            yield f"- {n}, {names}: {reason}"
+    yield from compared(classes, Behaviours.checks(), CAPABILITIES, what="behaviour", each="adapter")
     yield "\nWhat there is in its place, which is checked, too:\n"
     for name in CAPABILITIES:
         if any(name in one.lacks for one in classes):
@@ -67,11 +49,6 @@ def _checks() -> Iterator[str]:
             if name in needed:
                 needs = f" (`{needed[name]}`)" if needed[name] else ""
                 yield f"- **{name.removeprefix('test_').replace('_', ' ')}**{needs}: {told(getattr(one, name))}"
-
-
-def told(check: object) -> str:
-    """Return the text of a check in one line."""
-    return " ".join(cleandoc(check.__doc__ or "").split())
 
 
 if __name__ == "__main__":

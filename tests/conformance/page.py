@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 
+from pages import compared, told
+
 from callgate.testing import SandboxConformance
 from callgate.testing.conformance import CAPABILITIES
 
@@ -47,11 +49,6 @@ class TestMySandbox(SandboxConformance):
 """
 
 
-def summary(one: type[SandboxConformance]) -> str:
-    """Return what a class says of itself in its first line."""
-    return cleandoc(one.__doc__ or "").splitlines()[0]
-
-
 def page(classes: Sequence[type[SandboxConformance]]) -> str:
     """Return the page."""
     lines = [TEXT.strip().format(checks=len(SandboxConformance.checks())), *_capabilities(classes), *_checks()]
@@ -59,22 +56,8 @@ def page(classes: Sequence[type[SandboxConformance]]) -> str:
 
 
 def _capabilities(classes: Sequence[type[SandboxConformance]]) -> Iterator[str]:
-    checks = SandboxConformance.checks()
-    numbers = range(1, len(classes) + 1)
     yield "\n## What each can do\n"
-    yield from (f"{n}. {summary(one)}" for n, one in zip(numbers, classes, strict=True))
-    yield f"\n| capability | means | checks |{''.join(f' {n} |' for n in numbers)}"
-    yield f"| --- | --- | --- |{' --- |' * len(classes)}"
-    for name, meaning in CAPABILITIES.items():
-        marks = "".join(" no |" if name in one.lacks else " yes |" for one in classes)
-        yield f"| `{name}` | {meaning} | {list(checks.values()).count(name)} |{marks}"
-    made = "".join(f" {sum(need not in one.lacks for need in checks.values())} |" for one in classes)
-    yield f"| checks made | of those that every sandbox passes and of the above | {len(checks)} |{made}"
-    yield "\nWhy not:\n"
-    for n, one in zip(numbers, classes, strict=True):
-        for reason in dict.fromkeys(one.lacks.values()):
-            names = ", ".join(f"`{name}`" for name, given in one.lacks.items() if given == reason)
-            yield f"- {n}, {names}: {reason}"
+    yield from compared(classes, SandboxConformance.checks(), CAPABILITIES, what="capability", each="sandbox")
 
 
 def _checks() -> Iterator[str]:
@@ -86,12 +69,11 @@ def _checks() -> Iterator[str]:
             continue
         yield f"\n{cleandoc(sys.modules[one.__module__].__doc__ or '').splitlines()[0]}\n"
         for name in names:
-            told = " ".join(cleandoc(getattr(one, name).__doc__ or "").split())
             what = (
                 name.removeprefix("test_").replace("_", " ").replace("limit ", "limit: ", name.startswith("test_limit"))
             )
             needs = f" (`{needed[name]}`)" if needed[name] else ""
-            yield f"- **{what}**{needs}: {told}"
+            yield f"- **{what}**{needs}: {told(getattr(one, name))}"
 
 
 if __name__ == "__main__":

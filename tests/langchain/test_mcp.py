@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from example_runs import run_example
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
-from mcp_cases import ANSWERED, EFFECTS, READS, STUBBORN, STUBS, VALUES, Shop, example
+from mcp_cases import ANSWERED, EFFECTS, READS, STUBBORN, STUBS, VALUES, Shop
 
 from callgate import CodeRunner
 from callgate.sandboxes.base import Sandbox
@@ -26,27 +26,6 @@ from callgate_langgraph import CodeActNode
 adapters: Any = pytest.importorskip("langchain_mcp_adapters.client", reason="langchain-mcp-adapters is not installed")
 
 SANDBOX = FakeSandbox()
-
-
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A server over HTTP that no test ends."""
-    one = Shop(tmp_path_factory.mktemp("mcp"), "http")
-    yield one
-    one.stop()
-
-
-@pytest.fixture(params=["stdio", "http"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path, lasting: Shop) -> Shop:
-    lasting.forget()
-    return lasting if request.param == "http" else Shop(tmp_path, "stdio")
-
-
-@pytest.fixture(params=["stdio", "http"])
-def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    one = Shop(tmp_path, request.param)
-    yield one
-    one.stop()
 
 
 def client(**shops: Shop) -> Any:
@@ -156,4 +135,4 @@ async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
 
 
 def test_the_example_runs(jail: Sandbox) -> None:
-    assert example("mcp_langchain.py") == "They cost 150.0.\n"
+    assert run_example("mcp_langchain.py") == "They cost 150.0.\n"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from example_runs import run_example
 from llama_index.core.workflow import HumanResponseEvent, InputRequiredEvent
 from llama_index_cases import agent, answered, program, run
-from mcp_cases import ANSWERED, EFFECTS, READS, STUBBORN, STUBS, VALUES, Shop, example
+from mcp_cases import ANSWERED, EFFECTS, READS, STUBBORN, STUBS, VALUES, Shop
 
 from callgate import CodeRunner
 from callgate.sandboxes.base import Sandbox
@@ -24,27 +25,6 @@ _NEEDED = (
 mcp: Any = pytest.importorskip("llama_index.tools.mcp", reason=_NEEDED)
 
 SANDBOX = FakeSandbox()
-
-
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A server over HTTP that no test ends."""
-    one = Shop(tmp_path_factory.mktemp("mcp"), "http")
-    yield one
-    one.stop()
-
-
-@pytest.fixture(params=["stdio", "http"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path, lasting: Shop) -> Shop:
-    lasting.forget()
-    return lasting if request.param == "http" else Shop(tmp_path, "stdio")
-
-
-@pytest.fixture(params=["stdio", "http"])
-def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
-    one = Shop(tmp_path, request.param)
-    yield one
-    one.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -160,4 +140,4 @@ async def test_a_read_the_server_dies_in_is_an_error_of_the_program(mortal: Shop
 
 
 def test_the_example_runs(jail: Sandbox) -> None:
-    assert example("mcp_llama_index.py") == "They cost 150.0.\n"
+    assert run_example("mcp_llama_index.py") == "They cost 150.0.\n"
