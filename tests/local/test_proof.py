@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -181,6 +182,15 @@ def test_without_a_jail_every_attempt_succeeds_and_the_host_sees_it() -> None:
     assert failed - ({"reach TCP over IPv6"} if not bait["tcp6"] else set()) <= (
         set() if os.getuid() == 0 else NOT_WITHOUT_ROOT
     )
+
+
+def test_what_was_killed_is_seen_before_it_has_ended() -> None:
+    for _ in range(30):
+        with Lure(sys.executable) as laid:
+            pid = laid.bait()["pid"]
+            assert laid.seen()["signals"] == []
+            os.kill(pid, signal.SIGKILL)
+            assert laid.seen()["signals"] == ["end a process"]
 
 
 def test_without_a_jail_every_change_of_metadata_shows() -> None:

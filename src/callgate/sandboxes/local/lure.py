@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import select
 import shutil
 import socket
 import subprocess
@@ -40,7 +39,8 @@ if (user := int(sys.argv[1])) >= 0:
     os.setresuid(user, user, user)
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # it can be looked into again
 os.write(1, b"+")
-os.read(0, 1)
+while os.read(0, 1):
+    os.write(1, b"+")
 """
 
 
@@ -63,10 +63,7 @@ class Lure:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._process = stack.enter_context(self._start_process())
-            stack.callback(self._kill)
-            self._alive = os.pidfd_open(self._process.pid)
-            stack.callback(os.close, self._alive)
+            self._process = self._start_process(stack)
             self._directory = self._lay_files(stack)
             self._owned = self.look()
             self._listen(stack)
@@ -81,8 +78,7 @@ class Lure:
 
     def bait(self) -> dict[str, Any]:
         """Return what a canary has to know, once everything is in place."""
-        up = self._process.stdout
-        if up is None or not select.select([up], [], [], _SECONDS)[0] or up.read(1) != b"+":
+        if not self._answers():
             raise SandboxLost("the process that a canary shall try to reach did not come up")
         return {
             "token": self._token,
@@ -107,20 +103,26 @@ class Lure:
             "files.write": self._written(),
             "files.metadata": ["change what is known of a file"] if self._changed() else [],
             "network": [f"be heard by {name}" for name in self.listeners if self._heard(name)],
-            "signals": ["end a process"] if self._killed() else [],
+            "signals": [] if self._lives() else ["end a process"],
         }
 
-    def _start_process(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - the interpreter that also runs inside
-            [self._python, "-I", "-S", "-c", _PREY, str(self._user)],
-            env={"CALLGATE_BAIT": self._token},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            cwd="/",
-            start_new_session=True,
-        )
+    def _start_process(self, stack: ExitStack) -> subprocess.Popen[bytes]:
+        self._line, its = socket.socketpair()
+        stack.enter_context(self._line)
+        self._line.settimeout(_SECONDS)
+        with its:
+            process = subprocess.Popen(  # noqa: S603 - the interpreter that also runs inside
+                [self._python, "-I", "-S", "-c", _PREY, str(self._user)],
+                env={"CALLGATE_BAIT": self._token},
+                stdin=its.fileno(),
+                stdout=its.fileno(),
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        stack.enter_context(process)
+        stack.callback(self._kill)
+        return process
 
     def _lay_files(self, stack: ExitStack) -> Path:
         directory = self._make_directory()
@@ -212,10 +214,18 @@ class Lure:
             return True
 
     def _kill(self) -> None:
-        with suppress(PermissionError):  # root without the power to: it ends with its standard input
+        self._line.close()
+        with suppress(PermissionError):  # root without the power to: it ends with the line to it
             self._process.kill()
 
-    def _killed(self) -> bool:
-        ended = select.poll()
-        ended.register(self._alive, select.POLLIN)
-        return bool(ended.poll(0))
+    def _lives(self) -> bool:
+        """Ask the process: one that was killed may take its time to end, but answers nothing any more."""
+        with suppress(OSError):
+            self._line.send(b"?")
+            return self._answers()
+        return False
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            return self._line.recv(1) == b"+"
+        return False
