@@ -17,7 +17,6 @@ from cloud.waiting import told, until
 from callgate import CodeRunner, LimitExceeded, Limits, SandboxUnavailable, Tool, UsageError, tool
 from callgate.sandboxes.base import Sandbox
 from callgate.sandboxes.e2b import E2BSandbox
-from callgate.sandboxes.e2b.guest import E2BGuest
 from callgate.sandboxes.e2b.machine import Machine
 from callgate.testing.e2b import LoopbackE2B
 
@@ -220,19 +219,6 @@ def test_nobody_waits_for_the_end_of_an_idle_sandbox(server: LoopbackE2B, monkey
     assert in_time[0], "the next program was made to wait"
     assert server.made == 2
     assert server.sandboxes() == []
-
-
-def test_who_waits_for_a_guest_hears_it_in_its_own_thread(sandbox: E2BSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = set[str]()
-    deliver = E2BGuest._deliver
-
-    def delivered(guest: E2BGuest, data: bytes) -> bool:
-        names.add(threading.current_thread().name)
-        return deliver(guest, data)
-
-    monkeypatch.setattr(E2BGuest, "_deliver", delivered)
-    assert CodeRunner([add], sandbox=sandbox).run(LOOP).value == 190
-    assert names - {"callgate-e2b"}, names
 
 
 def test_a_sandbox_in_use_is_kept(server: LoopbackE2B) -> None:

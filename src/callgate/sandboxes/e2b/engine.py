@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 from callgate.errors import LimitExceeded, SandboxError, SandboxLost
 from callgate.sandboxes.e2b import client
+from callgate.sandboxes.e2b.loop_thread import LoopThread
 from callgate.sandboxes.e2b.machine import Machine, Plan, command, end
 from callgate.sandboxes.e2b.session import Session
-from callgate.sandboxes.e2b.shared_loop import SharedLoop
 from callgate.sandboxes.e2b.timing import Timing
 from callgate.sandboxes.e2b.wire import Wire
 
@@ -58,14 +58,14 @@ class Engine:
         self._closed = False
         self.level = "vm"
         """What holds programs; see `E2BSandbox.level`."""
-        self.shared = SharedLoop("callgate-e2b")
-        self._loop = self.shared.loop
+        self._thread = LoopThread("callgate-e2b")
+        self._loop = self._thread.loop
 
     # ---- from any thread
 
     def post(self, work: Callable[..., object], *arguments: Any) -> None:
         """Have something done on the loop."""
-        self.shared.post(work, *arguments)
+        self._thread.post(work, *arguments)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop.
@@ -74,13 +74,13 @@ class Engine:
             SandboxLost: if this engine is closed.
         """
         try:
-            return self.shared.submit(work)
+            return self._thread.submit(work)
         except RuntimeError:
             raise SandboxLost("this sandbox is closed") from None
 
     def close(self) -> None:
         """End every guest and the sandbox. Does nothing the second time."""
-        if self.shared.mine:  # garbage is collected in any thread
+        if self._thread.current:  # garbage is collected in any thread
             threading.Thread(target=self.close, name="callgate-e2b-close").start()
             return
         if self._closed or sys.is_finalizing():  # where the loop's thread does not run any more
@@ -88,12 +88,7 @@ class Engine:
         self._closed = True
         with suppress(Exception):
             self.submit(self._finish()).result(CLOSING)
-        self.shared.close(CLOSING)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether there are several guests, none of which is to wait for another one's thread."""
-        return len(self._sessions) > 1
+        self._thread.close(CLOSING)
 
     # ---- on the loop
 

@@ -49,8 +49,6 @@ class E2BGuest:
         self._woken = self._gone = self._killed = self._was_lost = False
         self._waiter: asyncio.Future[None] | None = None
         self._asked = 0.0
-        self._turning = False
-        """Whether who waits runs the engine's loop, or would do so next time."""
         self._sent = 0
         self._outgoing: deque[bytes] = deque()
         self._posted = False
@@ -70,25 +68,9 @@ class E2BGuest:
 
     def receive(self, timeout: float | None) -> bytes | None:
         """Return the next bytes, b"" or None; see `Guest.receive`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            with self._changed:
-                if self._anything() or (left is not None and left <= 0):
-                    return self._pop()
-                self._turning = not self._engine.crowded
-            try:
-                self._wait(left)
-            finally:
-                self._turning = False
-
-    def _wait(self, seconds: float | None) -> None:
-        shared = self._engine.shared
-        if self._turning and shared.turn(seconds, self._anything):
-            return
-        shared.call_back()
         with self._changed:
-            self._changed.wait_for(self._anything, seconds)
+            self._changed.wait_for(self._anything, timeout)
+            return self._pop()
 
     def wake(self) -> None:
         """Make the running or the next `receive` or `areceive` return None at once."""
@@ -124,7 +106,7 @@ class E2BGuest:
         now = time.monotonic()
         if now - self._asked > STALE and not self._over():
             self._asked = now
-            self._engine.shared.do(self.session.ping)
+            self._engine.post(self.session.ping)
         return self.session.cpu
 
     def kill(self) -> None:
@@ -147,7 +129,7 @@ class E2BGuest:
         self._outgoing.append(data)
         if not self._posted:
             self._posted = True
-            self._engine.shared.do(self._hand_over)
+            self._engine.post(self._hand_over)
 
     def _full_of_unread(self) -> bool:
         return self._sent - self.session.read > WINDOW and not self._over()
@@ -192,10 +174,6 @@ class E2BGuest:
                 self._tell()
             return self._full
 
-    def _stop(self) -> None:
-        if self._turning:
-            self._engine.shared.loop.stop()
-
     def _end(self, lost: bool) -> None:
         with self._changed:
             self._gone, self._was_lost = True, lost and not self._killed
@@ -204,8 +182,6 @@ class E2BGuest:
     def _tell(self) -> None:
         """Rouse who waits; the lock is held."""
         self._changed.notify_all()
-        if self._turning:
-            self._engine.shared.at_once(self._stop)
         waiter, self._waiter = self._waiter, None
         if waiter is None:
             return

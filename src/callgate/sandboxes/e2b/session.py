@@ -118,7 +118,7 @@ class Session:
         self._finish(lost=True)  # whoever still waits for it learns that it is gone
         self._room.set()
         if self._closing is None:
-            self._closing = self._engine.shared.loop.create_task(self._close())
+            self._closing = asyncio.get_running_loop().create_task(self._close())
         return self._closing
 
     async def _close(self) -> None:
@@ -195,7 +195,7 @@ class Session:
             self._finish(lost=True)
             return
         self._recoveries += 1
-        self._recovering = self._engine.shared.loop.create_task(self._recover())
+        self._recovering = asyncio.get_running_loop().create_task(self._recover())
 
     async def _recover(self) -> None:
         wire = self._wire
