@@ -3,7 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # on all processors, where pip would take one
 
 # What the caller's shell imports must not reach the tools.
 unexport PYTHONPATH
@@ -18,10 +19,10 @@ help: ## show this list
 demo: $(VENV)/.demo ## answer questions about 336,776 flights by JSON tool calls, by code, and by what `auto` chooses
 	@$(BIN)/python examples/flights.py
 
-test: lint types ## lint, types and tests; what CI runs
+test: $(VENV)/.dev .venv-mcp/.dev ## lint, types and tests; what CI runs
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint types test-mcp
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not soak"
-	@$(MAKE) --no-print-directory test-mcp
 
 test-mcp: .venv-mcp/.dev ## tools of MCP servers in LlamaIndex, whose adapter excludes that of LangChain; part of `test`
 	@echo "== tests of MCP in LlamaIndex"
@@ -72,6 +73,7 @@ clean: ## remove the environments and caches
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and its development tools into $(VENV) (one to three minutes)"
 	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/.demo
 
 # llama-index-tools-mcp needs another major version of `mcp` than langchain-mcp-adapters does. This environment stands on
@@ -92,6 +94,7 @@ $(VENV)/.bench: $(VENV)/.dev
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "== installing callgate and the demo's data into $(VENV) (about a minute)"
 	@$(PIP_INSTALL) --editable '.[demo]'
+	@$(COMPILE)
 	@touch $@
 
 $(BIN)/uv: | $(BIN)/python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,19 @@ def asked(end: Any) -> list[Any]:
     return [(one["name"], one["args"]) for one in request["action_requests"]]
 
 
-@pytest.fixture(params=[*KINDS, "own journal"])
+_turns = itertools.count()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test with every journal; `make test` does with one of them in turn."""
+    if "lives" in metafunc.fixturenames:
+        kinds, turn = [*KINDS, "own journal"], next(_turns)
+        marks = [() if n == turn % len(kinds) else pytest.mark.soak for n in range(len(kinds))]
+        cases = [pytest.param(kind, marks=mark) for kind, mark in zip(kinds, marks, strict=True)]
+        metafunc.parametrize("lives", cases, indirect=True)
+
+
+@pytest.fixture
 def lives(request: pytest.FixtureRequest, tmp_path: Path) -> Lives:
     if request.param == "own journal":
         return Lives("sqlite", tmp_path, own_journal=True)
