@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,23 @@ def test_a_guest_that_is_not_busy_is_not_measured(server: ForkServer, monkeypatc
     monkeypatch.setattr(trial, "MEASURED_SECONDS", 5.0)
     found = trial.prove(server, jail_policy())
     assert found["cpu"] == ["run unmeasured"]
+
+
+def test_a_guest_that_is_gone_before_it_is_looked_at_is_not_measured(
+    server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trial._run
+
+    def run_and_end(guest: Any, program: str) -> None:
+        run(guest, program)
+        if program == trial.BUSY:
+            guest.kill()
+            patience = time.monotonic() + 10
+            while Path(f"/proc/{guest.pid}").exists():
+                assert time.monotonic() < patience
+
+    monkeypatch.setattr(trial, "_run", run_and_end)
+    assert trial.prove(server, jail_policy())["cpu"] == ["run unmeasured"]
 
 
 def test_a_guest_that_outlives_its_end_is_seen(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,11 @@ def _privileges(pid: int) -> dict[str, list[str]]:
 
 def _endured(guest: SocketGuest) -> dict[str, list[str]]:
     """Measure a guest that is busy, end it, and return what did not work."""
-    process = os.pidfd_open(_pid(guest))
+    pid = _pid(guest)
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:  # it ended by itself
+        return {"cpu": ["run unmeasured"]}
     try:
         measured = _measured(guest, process)
         guest.kill()
