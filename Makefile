@@ -9,6 +9,8 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # on all pro
 # What the caller's shell imports must not reach the tools.
 unexport PYTHONPATH
 unexport PYTHONHOME
+# Nor what would have each of some thousand processes compile callgate anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-mcp test-lowest test-newest lint types attacks bench soak journals clean
 .DEFAULT_GOAL := help
