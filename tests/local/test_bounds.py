@@ -245,10 +245,14 @@ found, policy = [], jail_policy(namespaces={namespaces!r})
 _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
 """
 STARTING = """
-for more in range(8):
-    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
-    resource.setrlimit(resource.RLIMIT_NPROC, (running() + more, hard))
+def tried_with(most):
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, hard))
     found.append(tried(used))
+tried_with(0)
+for more in range(8):  # other processes of this user come and go meanwhile
+    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+    tried_with(running() + more)
+tried_with(hard)
 print(json.dumps(found))
 """
 STARTED = """
