@@ -36,7 +36,7 @@ def diverge(sandbox, name, seed):
 
 @pytest.mark.parametrize("name", HONEST)
 def test_lives(sandbox, name):
-    for seed in range(6):
+    for seed in range(10):
         run(sandbox, name, seed)
 
 

@@ -180,8 +180,8 @@ def kill_everywhere(
 
 @pytest.mark.parametrize("kind", ["sqlite", "apostgres"])
 def test_no_kill_repeats_a_write(kind: str, lives: Lives, life_of: Callable[..., Life]) -> None:
-    kills, _ = kill_everywhere(lives, life_of, kind, every=20)
-    assert kills >= 3
+    kills, _ = kill_everywhere(lives, life_of, kind, every=13)
+    assert kills >= 4
 
 
 @pytest.mark.soak
@@ -293,7 +293,7 @@ def test_an_answer_is_not_taken_for_the_next_question(
 def test_an_answer_given_again_after_a_crash_is_not_taken_for_the_next_question(
     kind: str, lives: Lives, life_of: Callable[..., Life]
 ) -> None:
-    answer_again(lives, life_of, kind, every=12)
+    answer_again(lives, life_of, kind, every=8)
 
 
 @pytest.mark.soak
